@@ -1,0 +1,1 @@
+//! Typed configuration options, their sources, and metric registry.

@@ -1,0 +1,1 @@
+//! JobMaster, scheduler, failover and checkpoint coordinator as state machines.

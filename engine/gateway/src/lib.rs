@@ -1,0 +1,1 @@
+//! Messages between JobMaster, TaskExecutor and their clients.

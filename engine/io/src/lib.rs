@@ -1,0 +1,1 @@
+//! Clock, randomness and file system as traits, real and simulated.

@@ -1,0 +1,1 @@
+//! Pure functions over columns: hash, group, probe, scatter, sort, expressions.

@@ -1,0 +1,1 @@
+//! Result partitions, input gates, credits and the transport between them.

@@ -1,0 +1,1 @@
+//! Tasks, chain driver, mailbox and executors.

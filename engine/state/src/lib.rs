@@ -1,0 +1,1 @@
+//! Keyed and operator state, snapshots and checkpoint storage.

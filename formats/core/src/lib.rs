@@ -1,0 +1,1 @@
+//! Encoders and decoders between bytes and batches.

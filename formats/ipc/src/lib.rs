@@ -1,0 +1,1 @@
+//! The frame: Arrow IPC in one aligned block.

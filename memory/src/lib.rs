@@ -1,0 +1,1 @@
+//! Memory segments, buffer pools, reservations and spill extents.

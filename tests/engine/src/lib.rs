@@ -1,0 +1,1 @@
+//! Whole jobs through every part of the engine.

@@ -1,0 +1,1 @@
+//! Wires one process: embedded cluster, session.
