@@ -1,1 +1,3 @@
 //! Pure functions over columns: hash, group, probe, scatter, sort, expressions.
+
+pub mod expr;

@@ -1,0 +1,15 @@
+//! Jobs as graphs, as data.
+//!
+//! A [`StreamGraph`] is what a user said: operators and edges. A [`JobGraph`] is what is deployed: operators that can
+//! run in one task are chained into vertices, and what remains between vertices are exchanges with a partition type.
+//! `control` turns it into an ExecutionGraph of subtasks and attempts.
+
+mod chaining;
+pub mod job_graph;
+pub mod partitioner;
+pub mod stream_graph;
+
+pub use chaining::{TranslateError, TranslateOptions, translate};
+pub use job_graph::{ChainedOperator, DistributionPattern, IntermediateDataSet, JobEdge, JobGraph, JobVertex, ResultPartitionType};
+pub use partitioner::Partitioner;
+pub use stream_graph::{ChainingStrategy, ExchangeMode, StreamEdge, StreamGraph, StreamNode};

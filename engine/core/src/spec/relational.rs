@@ -1,0 +1,153 @@
+//! Payloads of the operators that SQL on bounded data needs, and that streams share.
+
+use serde::{Deserialize, Serialize};
+
+use super::OperatorPayload;
+use crate::expr::{Expr, Literal};
+use crate::types::LogicalType;
+
+macro_rules! payload {
+    ($type:ty, $kind:literal) => {
+        impl OperatorPayload for $type {
+            const KIND: &'static str = $kind;
+        }
+    };
+}
+
+/// Keeps the rows for which the predicate is true.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FilterSpec {
+    /// BOOLEAN over the input.
+    pub predicate: Expr,
+}
+payload!(FilterSpec, "filter");
+
+/// Computes the columns of the output, in order; their names and types are the output schema's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProjectSpec {
+    /// One for each output column.
+    pub expressions: Vec<Expr>,
+}
+payload!(ProjectSpec, "project");
+
+/// One aggregate of a grouping.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AggregateCall {
+    /// Registered name: `count`, `sum`, `min`, `max`, `avg`, ... (`count` without arguments counts rows).
+    pub function: String,
+    /// Input columns. In phase [`AggregatePhase::Global`] these are ignored: state columns follow the keys in order.
+    pub args: Vec<usize>,
+    /// Types of the arguments as the original input had them (also in the global phase).
+    pub arg_types: Vec<LogicalType>,
+    /// Only distinct argument values count.
+    pub distinct: bool,
+    /// Only rows for which this BOOLEAN input column is true count.
+    pub filter: Option<usize>,
+    /// Type of the final value.
+    pub return_type: LogicalType,
+}
+
+/// Which half of an aggregation an operator does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AggregatePhase {
+    /// All of it: rows in, final values out.
+    Single,
+    /// Rows in, accumulator states out; may emit a key more than once, and pass rows through when they do not reduce.
+    Local,
+    /// Accumulator states in, final values out.
+    Global,
+}
+
+/// Groups rows by key columns. The output has the keys first, then per aggregate its final value, or (local phase)
+/// its state columns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HashAggregateSpec {
+    /// Key columns of the input; empty means one group, which exists even without rows (bounded, not local).
+    pub group_by: Vec<usize>,
+    /// What is computed for each group.
+    pub aggregates: Vec<AggregateCall>,
+    /// Which half this is.
+    pub phase: AggregatePhase,
+    /// Results are emitted as they change (a changelog), instead of once at the end of the input.
+    pub continuous: bool,
+    /// Expected number of groups, if the planner has an idea.
+    pub estimated_groups: Option<u64>,
+}
+payload!(HashAggregateSpec, "hash-aggregate");
+
+/// Which rows a join returns. "Left" is the probe side, "right" the build side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum JoinKind {
+    /// Pairs that match.
+    Inner,
+    /// Pairs that match, and probe rows without a match padded with NULL.
+    Left,
+    /// Probe rows with a match, once each.
+    LeftSemi,
+    /// Probe rows without a match.
+    LeftAnti,
+}
+
+/// Hash join: input 0 is the build side, read to its end first; input 1 the probe side. The output has the probe
+/// columns, then (inner, left) the build columns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HashJoinSpec {
+    /// Which rows come out.
+    pub kind: JoinKind,
+    /// Key columns of the build side.
+    pub build_keys: Vec<usize>,
+    /// Key columns of the probe side, pairwise equal in type to the build side's.
+    pub probe_keys: Vec<usize>,
+    /// Further condition on a pair, over probe columns followed by build columns.
+    pub filter: Option<Expr>,
+    /// Which columns (of probe columns followed by build columns) come out, in order; `None` means all.
+    pub projection: Option<Vec<usize>>,
+    /// NULL keys match each other (IS NOT DISTINCT FROM).
+    pub null_equals_null: bool,
+    /// No two build rows share a key, as the planner knows.
+    pub build_unique: bool,
+    /// Runtime filter that the build side publishes when it is complete, by the id that scans refer to.
+    pub runtime_filter: Option<u32>,
+}
+payload!(HashJoinSpec, "hash-join");
+
+/// One key of an ordering.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SortKey {
+    /// Input column.
+    pub column: usize,
+    /// Largest first.
+    pub descending: bool,
+    /// NULLs before all others (PostgreSQL's default: only when descending).
+    pub nulls_first: bool,
+}
+
+/// Sorts its whole input. With `fetch` it is a Top-N that never holds much more than `offset + fetch` rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SortSpec {
+    /// Most significant first.
+    pub keys: Vec<SortKey>,
+    /// Rows to leave out at the front.
+    pub offset: u64,
+    /// Rows to return at most.
+    pub fetch: Option<u64>,
+}
+payload!(SortSpec, "sort");
+
+/// Passes on a part of its input, by position.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LimitSpec {
+    /// Rows to leave out at the front.
+    pub offset: u64,
+    /// Rows to return at most.
+    pub fetch: Option<u64>,
+}
+payload!(LimitSpec, "limit");
+
+/// Constant rows as a source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ValuesRows {
+    /// Row by row.
+    pub rows: Vec<Vec<Literal>>,
+}

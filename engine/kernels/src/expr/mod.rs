@@ -1,0 +1,5 @@
+//! Compiled expressions.
+
+/// The functions that expressions may name.
+#[derive(Default)]
+pub struct FunctionRegistry {}

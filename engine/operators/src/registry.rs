@@ -1,0 +1,37 @@
+//! From kinds to factories.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use flumen_core::failure::Failure;
+use flumen_core::spec::OperatorSpec;
+
+use crate::contract::{Operator, OperatorContext, OperatorFactory};
+
+/// The factories that a process knows.
+#[derive(Clone, Default)]
+pub struct OperatorRegistry {
+    factories: BTreeMap<&'static str, Arc<dyn OperatorFactory>>,
+}
+
+impl OperatorRegistry {
+    /// Adds a factory, in place of one with its kind.
+    pub fn register(&mut self, factory: Arc<dyn OperatorFactory>) {
+        self.factories.insert(factory.kind(), factory);
+    }
+
+    /// Builds an operator.
+    ///
+    /// # Errors
+    /// If no factory has the kind, or it refuses the spec.
+    pub fn create(&self, spec: &OperatorSpec, context: &OperatorContext) -> Result<Box<dyn Operator>, Failure> {
+        match self.factories.get(spec.kind.as_str()) {
+            Some(factory) => factory.create(spec, context),
+            None => Err(Failure::user(format!(
+                "no operator of kind {:?} is registered here; known are {}",
+                spec.kind,
+                self.factories.keys().copied().collect::<Vec<_>>().join(", ")
+            ))),
+        }
+    }
+}
