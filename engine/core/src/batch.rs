@@ -7,8 +7,12 @@
 //! * Row kinds (changelog) are absent when every row is an insertion. They are indexed by physical row.
 //! * Key hashes are computed once and travel with the batch, indexed by physical row.
 //!
+//! * A decimal column of any precision may be carried by 64-bit integers (`Decimal64(18, s)`, same scale) when every
+//!   value of the batch fits; so products of small decimals stay cheap although their type has more than 18 digits.
+//!   Likewise a narrow decimal may arrive as `Decimal128`. Kernels look at the carrier, never infer it from the type.
+//!
 //! Invariants: every array has `physical_rows` rows, a constant exactly one; selected indices are below
-//! `physical_rows`; the columns' logical types are the schema's.
+//! `physical_rows`; the columns' logical types are the schema's (decimals: up to precision).
 
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_buffer::ScalarBuffer;
@@ -161,7 +165,15 @@ impl Batch {
             let expected = if matches!(column, Column::Constant(_)) { 1 } else { rows };
             assert_eq!(column.array().len(), expected, "every column has the batch's rows");
         }
-        Self { schema, columns, physical_rows: rows, selection: None, row_kinds: None, hashes: None, flags: BatchFlags::default() }
+        Self {
+            schema,
+            columns,
+            physical_rows: rows,
+            selection: None,
+            row_kinds: None,
+            hashes: None,
+            flags: BatchFlags::default(),
+        }
     }
 
     /// A batch over the arrays of a record batch, which must match the schema column by column.
@@ -281,7 +293,9 @@ impl Batch {
         if let Some(kinds) = &kinds {
             assert_eq!(kinds.len(), self.physical_rows, "one kind for each physical row");
         }
-        self.flags.has_deletes = kinds.as_ref().is_some_and(|k| k.iter().any(|k| *k == RowKind::UpdateBefore as i8 || *k == RowKind::Delete as i8));
+        self.flags.has_deletes = kinds
+            .as_ref()
+            .is_some_and(|k| k.iter().any(|k| *k == RowKind::UpdateBefore as i8 || *k == RowKind::Delete as i8));
         self.row_kinds = kinds;
         self
     }
@@ -341,8 +355,10 @@ impl Batch {
             .collect();
         batch.physical_rows = rows;
         batch.row_kinds = self.row_kinds.as_ref().map(|k| k.slice(offset, rows));
-        batch.hashes =
-            self.hashes.as_ref().map(|h| KeyHashes { columns: Arc::clone(&h.columns), values: h.values.slice(offset, rows) });
+        batch.hashes = self
+            .hashes
+            .as_ref()
+            .map(|h| KeyHashes { columns: Arc::clone(&h.columns), values: h.values.slice(offset, rows) });
         batch
     }
 
@@ -368,8 +384,10 @@ mod tests {
             Field::new("a", LogicalType::Int64, false),
             Field::new("b", LogicalType::Int64, false),
         ]));
-        let columns =
-            vec![Column::Array(Arc::new(Int64Array::from(vec![1, 2, 3, 4]))), Column::Constant(Arc::new(Int64Array::from(vec![9])))];
+        let columns = vec![
+            Column::Array(Arc::new(Int64Array::from(vec![1, 2, 3, 4]))),
+            Column::Constant(Arc::new(Int64Array::from(vec![9]))),
+        ];
         Batch::new(schema, columns, 4)
     }
 

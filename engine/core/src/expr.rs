@@ -99,7 +99,9 @@ impl Expr {
                 otherwise: otherwise.as_ref().map(|o| Box::new(o.map_columns(map))),
                 return_type: return_type.clone(),
             },
-            Self::Cast { input, to, safe } => Self::Cast { input: Box::new(input.map_columns(map)), to: to.clone(), safe: *safe },
+            Self::Cast { input, to, safe } => {
+                Self::Cast { input: Box::new(input.map_columns(map)), to: to.clone(), safe: *safe }
+            }
             Self::InList { input, list, negated } => {
                 Self::InList { input: Box::new(input.map_columns(map)), list: list.clone(), negated: *negated }
             }
@@ -228,7 +230,8 @@ mod tests {
     #[test]
     fn columns_are_listed_once_and_can_be_renumbered() {
         let sum = Expr::call("add", vec![Expr::Column(4), Expr::Column(2)], LogicalType::Int64);
-        let case = Expr::Case { branches: vec![(Expr::Column(4), sum)], otherwise: None, return_type: LogicalType::Int64 };
+        let case =
+            Expr::Case { branches: vec![(Expr::Column(4), sum)], otherwise: None, return_type: LogicalType::Int64 };
         assert_eq!(case.columns(), [2, 4]);
         assert_eq!(case.map_columns(&|i| i - 2).columns(), [0, 2]);
     }

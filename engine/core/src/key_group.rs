@@ -94,7 +94,9 @@ mod tests {
 
     #[test]
     fn ranges_partition_the_key_groups_and_agree_with_ownership() {
-        for (parallelism, max_parallelism) in [(1, 128), (2, 128), (3, 128), (5, 128), (7, 128), (128, 128), (100, 256), (3, 32768)] {
+        for (parallelism, max_parallelism) in
+            [(1, 128), (2, 128), (3, 128), (5, 128), (7, 128), (128, 128), (100, 256), (3, 32768)]
+        {
             let mut next = 0;
             for index in 0..parallelism {
                 let range = KeyGroupRange::of_subtask(index, parallelism, max_parallelism);

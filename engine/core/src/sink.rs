@@ -39,7 +39,12 @@ pub trait SinkConnector: Send + Sync {
     ///
     /// # Errors
     /// If it cannot be set up.
-    fn create_writer(&self, spec: &SinkSpec, schema: &Arc<Schema>, context: WriterContext) -> Result<Box<dyn SinkWriter>, Failure>;
+    fn create_writer(
+        &self,
+        spec: &SinkSpec,
+        schema: &Arc<Schema>,
+        context: WriterContext,
+    ) -> Result<Box<dyn SinkWriter>, Failure>;
 }
 
 /// What a writer is given.

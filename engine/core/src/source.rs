@@ -104,7 +104,12 @@ pub trait SourceConnector: Send + Sync {
     ///
     /// # Errors
     /// If the source cannot be listed, or the state cannot be read.
-    fn create_enumerator(&self, spec: &SourceSpec, parallelism: u32, state: Option<&[u8]>) -> Result<Box<dyn SplitEnumerator>, Failure>;
+    fn create_enumerator(
+        &self,
+        spec: &SourceSpec,
+        parallelism: u32,
+        state: Option<&[u8]>,
+    ) -> Result<Box<dyn SplitEnumerator>, Failure>;
 
     /// A reader for one subtask.
     ///

@@ -62,9 +62,16 @@ mod tests {
 
     #[test]
     fn windows_start_at_or_before_their_rows() {
-        for (timestamp, offset, size, start) in
-            [(0, 0, 5, 0), (4, 0, 5, 0), (5, 0, 5, 5), (-1, 0, 5, -5), (-5, 0, 5, -5), (7, 2, 5, 7), (6, 2, 5, 2), (1, -1, 5, -1)]
-        {
+        for (timestamp, offset, size, start) in [
+            (0, 0, 5, 0),
+            (4, 0, 5, 0),
+            (5, 0, 5, 5),
+            (-1, 0, 5, -5),
+            (-5, 0, 5, -5),
+            (7, 2, 5, 7),
+            (6, 2, 5, 2),
+            (1, -1, 5, -1),
+        ] {
             assert_eq!(window_start(timestamp, offset, size), start, "{timestamp} {offset} {size}");
         }
     }

@@ -206,7 +206,11 @@ impl LogicalType {
     #[must_use]
     pub fn from_arrow(arrow: &DataType) -> Option<Self> {
         let field = |f: &arrow_schema::Field| {
-            Some(Field { name: f.name().clone(), data_type: Self::from_arrow(f.data_type())?, nullable: f.is_nullable() })
+            Some(Field {
+                name: f.name().clone(),
+                data_type: Self::from_arrow(f.data_type())?,
+                nullable: f.is_nullable(),
+            })
         };
         Some(match arrow {
             DataType::Null => Self::Null,
@@ -225,7 +229,9 @@ impl LogicalType {
             | DataType::Decimal64(precision, scale)
             | DataType::Decimal128(precision, scale) => Self::Decimal { precision: *precision, scale: *scale },
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Self::Utf8,
-            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => Self::Binary,
+            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+                Self::Binary
+            }
             DataType::Date32 => Self::Date,
             DataType::Time32(unit) | DataType::Time64(unit) => Self::Time(Resolution::from_arrow(*unit)),
             DataType::Timestamp(unit, zone) => {
@@ -254,7 +260,14 @@ impl LogicalType {
     pub fn is_integer(&self) -> bool {
         matches!(
             self,
-            Self::Int8 | Self::Int16 | Self::Int32 | Self::Int64 | Self::UInt8 | Self::UInt16 | Self::UInt32 | Self::UInt64
+            Self::Int8
+                | Self::Int16
+                | Self::Int32
+                | Self::Int64
+                | Self::UInt8
+                | Self::UInt16
+                | Self::UInt32
+                | Self::UInt64
         )
     }
 
@@ -273,7 +286,9 @@ impl LogicalType {
             Self::Int16 | Self::UInt16 => 2,
             Self::Int32 | Self::UInt32 | Self::Float32 | Self::Date => 4,
             Self::Time(Resolution::Second | Resolution::Millisecond) => 4,
-            Self::Int64 | Self::UInt64 | Self::Float64 | Self::Time(_) | Self::Timestamp { .. } | Self::Duration(_) => 8,
+            Self::Int64 | Self::UInt64 | Self::Float64 | Self::Time(_) | Self::Timestamp { .. } | Self::Duration(_) => {
+                8
+            }
             Self::Decimal { precision, .. } if *precision <= DECIMAL64_PRECISION_MAX => 8,
             Self::Decimal { .. } | Self::Interval | Self::Utf8 | Self::Binary => 16,
             Self::List(_) | Self::Struct(_) | Self::Map { .. } => return None,
@@ -381,8 +396,11 @@ impl Schema {
     }
 
     fn arrow_schema_with(&self, carrier: fn(&LogicalType) -> DataType) -> arrow_schema::SchemaRef {
-        let fields: Vec<_> =
-            self.fields.iter().map(|f| arrow_schema::Field::new(f.name.as_str(), carrier(&f.data_type), f.nullable)).collect();
+        let fields: Vec<_> = self
+            .fields
+            .iter()
+            .map(|f| arrow_schema::Field::new(f.name.as_str(), carrier(&f.data_type), f.nullable))
+            .collect();
         Arc::new(arrow_schema::Schema::new(fields))
     }
 

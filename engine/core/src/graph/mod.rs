@@ -10,6 +10,8 @@ pub mod partitioner;
 pub mod stream_graph;
 
 pub use chaining::{TranslateError, TranslateOptions, translate};
-pub use job_graph::{ChainedOperator, DistributionPattern, IntermediateDataSet, JobEdge, JobGraph, JobVertex, ResultPartitionType};
+pub use job_graph::{
+    ChainedOperator, DistributionPattern, IntermediateDataSet, JobEdge, JobGraph, JobVertex, ResultPartitionType,
+};
 pub use partitioner::Partitioner;
 pub use stream_graph::{ChainingStrategy, ExchangeMode, StreamEdge, StreamGraph, StreamNode};

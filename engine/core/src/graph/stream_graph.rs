@@ -99,7 +99,13 @@ pub struct StreamGraph {
 
 impl StreamGraph {
     /// Adds an operator with the default settings; returns its id. The uid must be unique in the graph.
-    pub fn add_node(&mut self, uid: impl Into<String>, name: impl Into<String>, spec: OperatorSpec, parallelism: u32) -> StreamNodeId {
+    pub fn add_node(
+        &mut self,
+        uid: impl Into<String>,
+        name: impl Into<String>,
+        spec: OperatorSpec,
+        parallelism: u32,
+    ) -> StreamNodeId {
         let id = StreamNodeId(u32::try_from(self.nodes.len()).expect("a graph has fewer than 2^32 operators"));
         self.nodes.push(StreamNode {
             id,
@@ -115,7 +121,13 @@ impl StreamGraph {
     }
 
     /// Adds a stream with the default exchange and append-only content.
-    pub fn add_edge(&mut self, source: StreamNodeId, target: StreamNodeId, target_input: u32, partitioner: Partitioner) -> &mut StreamEdge {
+    pub fn add_edge(
+        &mut self,
+        source: StreamNodeId,
+        target: StreamNodeId,
+        target_input: u32,
+        partitioner: Partitioner,
+    ) -> &mut StreamEdge {
         self.edges.push(StreamEdge {
             source,
             target,
