@@ -15,7 +15,7 @@ use crate::ids::{CheckpointId, JobId, SubtaskIndex};
 use crate::meter::MemoryMeter;
 use crate::spec::connector::SinkSpec;
 use crate::types::Schema;
-use crate::waiting::{BlockingExecutor, Waker};
+use crate::waiting::{BlockingExecutor, TimerService, Waker};
 
 /// Something written but not yet visible.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,8 @@ pub struct WriterContext {
     pub waker: Waker,
     /// Wall clock and monotonic time.
     pub clock: Arc<dyn flumen_io::Clock>,
+    /// Calls the waker when a time has come.
+    pub timers: Arc<dyn TimerService>,
     /// Charged for what the writer holds.
     pub memory: Arc<dyn MemoryMeter>,
     /// State that this subtask wrote before, if the job was restored; entries of any former parallelism, dealt out.

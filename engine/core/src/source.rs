@@ -17,7 +17,7 @@ use crate::ids::{CheckpointId, SubtaskIndex};
 use crate::meter::MemoryMeter;
 use crate::spec::connector::SourceSpec;
 use crate::types::Schema;
-use crate::waiting::{BlockingExecutor, Waker};
+use crate::waiting::{BlockingExecutor, TimerService, Waker};
 
 /// Whether a source ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,6 +170,8 @@ pub struct ReaderContext {
     pub waker: Waker,
     /// Wall clock and monotonic time, for rate limits and processing time.
     pub clock: Arc<dyn flumen_io::Clock>,
+    /// Calls the waker when a time has come.
+    pub timers: Arc<dyn TimerService>,
     /// Charged for what the reader holds: read-ahead, dictionaries, decoded pages.
     pub memory: Arc<dyn MemoryMeter>,
 }

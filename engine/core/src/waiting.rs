@@ -8,10 +8,18 @@ use std::sync::Arc;
 use std::sync::Mutex;
 pub use std::task::Waker;
 
+use flumen_io::MonotonicTime;
+
 /// Runs closures on threads that may block. Queues are bounded by what the callers keep in flight.
 pub trait BlockingExecutor: Send + Sync {
     /// Runs `work` later, on another thread or (deterministic executor) at another step.
     fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>);
+}
+
+/// Calls wakers when their time has come. A reader that has nothing to do until then asks for it and answers `Waiting`.
+pub trait TimerService: Send + Sync {
+    /// Calls `waker` once the clock reads `at` or later; at once if it already does.
+    fn wake_at(&self, at: MonotonicTime, waker: Waker);
 }
 
 /// A place for one answer that arrives later.
@@ -86,4 +94,12 @@ impl BlockingExecutor for InlineExecutor {
     fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
         work();
     }
+}
+
+/// Ignores every request; for tests and tools whose readers never wait for time.
+#[derive(Debug, Default)]
+pub struct NoTimers;
+
+impl TimerService for NoTimers {
+    fn wake_at(&self, _at: MonotonicTime, _waker: Waker) {}
 }

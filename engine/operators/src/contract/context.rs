@@ -5,7 +5,7 @@ use std::sync::Arc;
 use flumen_core::ids::{ExecutionAttemptId, OperatorUid};
 use flumen_core::key_group::KeyGroupRange;
 use flumen_core::meter::MemoryMeter;
-use flumen_core::waiting::{BlockingExecutor, Waker};
+use flumen_core::waiting::{BlockingExecutor, TimerService, Waker};
 use flumen_io::Clock;
 use flumen_kernels::expr::FunctionRegistry;
 
@@ -43,6 +43,8 @@ pub struct OperatorContext {
     pub waker: Waker,
     /// For sources and sinks, which deal with the world; other operators get processing time by `timer` alone.
     pub clock: Arc<dyn Clock>,
+    /// Calls the waker when a time has come; for sources and sinks likewise.
+    pub timers: Arc<dyn TimerService>,
     /// Whether the job was restored from a snapshot (then `restore` is called, with or without entries).
     pub is_restored: bool,
 }
