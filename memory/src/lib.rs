@@ -29,19 +29,29 @@ pub mod arena;
 mod arena;
 mod error;
 #[cfg(not(loom))]
+pub mod layout;
+#[cfg(not(loom))]
 pub mod managed;
 #[cfg(not(loom))]
 pub mod pool;
 #[cfg(not(loom))]
 pub mod segment;
+#[cfg(not(loom))]
+pub mod spill;
 mod sync;
 
 #[cfg(not(loom))]
 pub use arena::{Arena, ArenaOptions, ArenaUsage, PAGE_BYTES, RUN_PAGES_MAX, SEGMENT_ALIGNMENT};
 pub use error::{FrameProblem, Holder, MemoryError, Refusal};
 #[cfg(not(loom))]
+pub use layout::{MemoryLayout, MemoryOptions};
+#[cfg(not(loom))]
 pub use managed::{ConsumerKind, ConsumerWeights, MemoryBudget, MemoryManager, Reservation};
 #[cfg(not(loom))]
 pub use pool::{BufferPoolOptions, LocalBufferPool, NetworkBufferPool};
 #[cfg(not(loom))]
 pub use segment::{MemorySegment, Pod, SharedSegment};
+#[cfg(not(loom))]
+pub use spill::{
+    DirectoryStorage, ExtentPool, ExtentPoolOptions, FrameCodec, SpillFile, SpillIo, SpillStorage, SpillWriter,
+};
