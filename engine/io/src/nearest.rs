@@ -93,14 +93,16 @@ impl ListNames for &dyn FileSystem {
     }
 }
 
-/// The names of `found` within a third of the wanted name's length (at least two edits) of it, nearest first.
+/// The names of `found` within a third of the wanted stem's length (at least two edits) of it, nearest first.
 fn nearest_names<'a>(wanted: &str, found: impl Iterator<Item = &'a str>) -> Vec<String> {
     let wanted = wanted.to_lowercase();
     let wanted_chars = wanted.chars().count();
     if wanted_chars > NAME_CHARS_MAX {
         return Vec::new();
     }
-    let distance_max = (wanted_chars / 3).max(2);
+    // Extensions are long and shared by all the neighbours, so they do not make a name more forgiving.
+    let stem_chars = wanted.split('.').next().map_or(0, |stem| stem.chars().count());
+    let distance_max = (stem_chars / 3).max(2);
     let mut near: Vec<(usize, &str)> = found
         .filter(|name| name.chars().count() <= NAME_CHARS_MAX)
         .map(|name| (distance(&wanted, &name.to_lowercase()), name))
@@ -131,7 +133,7 @@ mod tests {
     fn the_nearest_come_first_and_the_far_not_at_all() {
         let tables = ["customer.parquet", "lineitem.parquet", "orders.parquet", "part.parquet", "README.md"];
         check("lineitme.parquet", &tables, &["lineitem.parquet"]);
-        check("order.parquet", &tables, &["orders.parquet", "part.parquet"]);
+        check("order.parquet", &tables, &["orders.parquet"]);
         check("LINEITEM.PARQUET", &tables, &["lineitem.parquet"]);
         check("lineitem", &tables, &["lineitem.parquet"]);
         check("part.parquet.gz", &["part"], &["part"]);

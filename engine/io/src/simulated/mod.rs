@@ -155,8 +155,9 @@ impl SimulatedFileSystem {
     /// # Errors
     /// [`IoError::NotFound`] if there is no such file, [`IoError::UnexpectedEnd`] if it is too short.
     pub fn corrupt(&self, path: &Path, offset: u64, mask: u8) -> Result<()> {
-        let content =
-            lock(&self.shared.state).file(Operation::Write, &clean(path)).map_err(|error| self.with_nearest(error))?;
+        // The lock is given back before the search for names takes it again.
+        let found = lock(&self.shared.state).file(Operation::Write, &clean(path));
+        let content = found.map_err(|error| self.with_nearest(error))?;
         let mut content = lock(&content);
         let size = content.bytes().len() as u64;
         if offset >= size {
