@@ -1,5 +1,8 @@
 //! Compiled expressions.
 
-/// The functions that expressions may name.
-#[derive(Default)]
-pub struct FunctionRegistry {}
+mod error;
+mod functions;
+mod registry;
+
+pub use error::ExprError;
+pub use registry::{FunctionError, FunctionRegistry, ScalarFunction};
