@@ -1,1 +1,7 @@
 //! Tasks, chain driver, mailbox and executors.
+
+pub mod barrier_aligner;
+pub mod chain;
+pub mod executor;
+pub mod metrics;
+pub mod watermark_valve;

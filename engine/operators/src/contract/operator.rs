@@ -49,6 +49,12 @@ pub enum InputSelection {
 
 /// A step of a job's computation. One thread calls at a time.
 pub trait Operator: Send {
+    /// Whether it needs no more input, whatever is left (a satisfied limit). The driver then stops reading for it and
+    /// ends its inputs.
+    fn is_satisfied(&self) -> bool {
+        false
+    }
+
     /// Prepares for the first batch; state, if any, is restored already.
     ///
     /// # Errors
