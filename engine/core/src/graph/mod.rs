@@ -6,6 +6,7 @@
 
 mod chaining;
 pub mod job_graph;
+mod json;
 pub mod partitioner;
 pub mod stream_graph;
 
@@ -13,5 +14,6 @@ pub use chaining::{TranslateError, TranslateOptions, translate};
 pub use job_graph::{
     ChainedOperator, DistributionPattern, IntermediateDataSet, JobEdge, JobGraph, JobVertex, ResultPartitionType,
 };
+pub use json::{JobGraphError, MAX_JSON_BYTES, MAX_JSON_DEPTH};
 pub use partitioner::Partitioner;
 pub use stream_graph::{ChainingStrategy, ExchangeMode, StreamEdge, StreamGraph, StreamNode};
