@@ -16,4 +16,4 @@ pub use job_graph::{
 };
 pub use json::{JobGraphError, MAX_JSON_BYTES, MAX_JSON_DEPTH};
 pub use partitioner::Partitioner;
-pub use stream_graph::{ChainingStrategy, ExchangeMode, StreamEdge, StreamGraph, StreamNode};
+pub use stream_graph::{ChainingStrategy, ChangelogMode, ExchangeMode, StreamEdge, StreamGraph, StreamNode};
