@@ -1,7 +1,7 @@
 //! A file system in memory, for tests: it has faults drawn from a seed, a full disk, and crashes.
 //!
 //! It keeps two pictures of everything: what programs see now, and what would be left if the machine stopped. Bytes
-//! move to the second by `sync`, names by `sync_directory`; see [`disk`] and [`content`] for how a crash treats the
+//! move to the second by `sync`, names by `sync_directory`; see `disk` and `content` for how a crash treats the
 //! rest. [`FaultPlan`] and [`SimulatedFileSystem::inject`] say what fails; [`SimulatedFileSystem::faults`] says what
 //! did. The same seed and the same calls in the same order give the same faults, bytes and log.
 //!
