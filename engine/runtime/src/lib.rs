@@ -4,4 +4,5 @@ pub mod barrier_aligner;
 pub mod chain;
 pub mod executor;
 pub mod metrics;
+pub mod task;
 pub mod watermark_valve;

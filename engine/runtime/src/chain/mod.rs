@@ -12,8 +12,6 @@
 //! time; at 8192 rows less than 0.01 ns a row and operator.
 
 mod frame;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
@@ -22,7 +20,7 @@ use flumen_core::failure::Failure;
 use flumen_core::ids::{CheckpointId, OperatorUid};
 use flumen_core::source::{RuntimeFilter, SourceSplit};
 use flumen_core::time::{EventTime, Watermark};
-use flumen_io::Clock;
+use flumen_io::{Clock, MonotonicTime};
 use flumen_operators::contract::{BlockedReason, InputSelection, Operator, Output, Step};
 use flumen_state::{OperatorSnapshot, RestoredState};
 
@@ -42,6 +40,20 @@ pub trait ElementWriter: Send {
 
     /// Whether no consumer wants anything more.
     fn is_closed(&self) -> bool;
+
+    /// When rows that wait for more company must leave at the latest (buffer timeout).
+    fn next_flush(&self) -> Option<MonotonicTime> {
+        None
+    }
+
+    /// Sends what has waited long enough; everything if `idle`, because the task has nothing else to do.
+    ///
+    /// # Errors
+    /// If the partition has failed.
+    fn flush_due(&mut self, now: MonotonicTime, idle: bool) -> Result<(), Failure> {
+        let _ = (now, idle);
+        Ok(())
+    }
 }
 
 /// One operator of a chain and where its output goes.
@@ -377,7 +389,12 @@ impl OperatorChain {
             Step::Done => false,
             Step::HasMoreOutput => true,
             Step::Blocked(reason) => {
-                frame.phase = Phase::Resume;
+                if producing {
+                    // A source is asked anew once it is woken, so that splits and barriers can be handled meanwhile.
+                    self.stack.pop();
+                } else {
+                    frame.phase = Phase::Resume;
+                }
                 return if output.is_empty() {
                     Ok(Some(ChainBlocked::Operator(reason)))
                 } else {
