@@ -21,7 +21,7 @@
 // This is the crate where raw memory lives; each block states its claim.
 #![allow(unsafe_code)]
 // Under loom only the arena's free list is compiled and modelled (see `sync`).
-#![cfg_attr(loom, allow(dead_code, unused_imports))]
+#![cfg_attr(loom, allow(dead_code, unused_imports, unreachable_pub))]
 
 #[cfg(not(loom))]
 pub mod arena;

@@ -28,7 +28,8 @@ use super::slab::SlabAllocator;
 use crate::sync::{Arc, AtomicUsize, Lock, Ordering, fence};
 
 /// With fewer free pages than this, a refill takes a quarter of them only, so that threads do not drain each other.
-const SCARCE_PAGES: usize = 4 * BATCH_PAGES;
+/// Models are always short of pages, and have to see whole batches nevertheless.
+const SCARCE_PAGES: usize = if cfg!(loom) { 0 } else { 4 * BATCH_PAGES };
 
 #[derive(Debug)]
 pub(crate) struct FreeList {

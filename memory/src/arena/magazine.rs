@@ -12,7 +12,7 @@ use crate::sync::Lock;
 pub(crate) const MAGAZINE_PAGES: usize = 32;
 /// Small under loom, so that refilling and flushing happen within a model of a few steps.
 #[cfg(loom)]
-pub(crate) const MAGAZINE_PAGES: usize = 2;
+pub(crate) const MAGAZINE_PAGES: usize = 4;
 
 /// Pages moved at once between a magazine and the slabs.
 pub(crate) const BATCH_PAGES: usize = MAGAZINE_PAGES / 2;
