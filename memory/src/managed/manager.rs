@@ -307,3 +307,10 @@ impl Drop for Tree {
         self.arena.withdraw_promise(self.promised_pages);
     }
 }
+
+/// Room in the lists of members, which must not grow with the number of members that ever were.
+#[cfg(test)]
+pub(crate) fn member_capacity(budget: &MemoryBudget) -> usize {
+    let members = budget.node.members.lock();
+    members.budgets.capacity() + members.reservations.capacity()
+}
