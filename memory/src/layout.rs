@@ -8,19 +8,14 @@
 
 use crate::arena::PAGE_BYTES;
 use crate::error::{Bytes, MemoryError};
+use crate::options::{MANAGED_FRACTION, MANAGED_SIZE, NETWORK_FRACTION, NETWORK_MAX, NETWORK_MIN, PROCESS_SIZE};
 
-/// `taskmanager.memory.process.size`
-pub const PROCESS_SIZE_KEY: &str = "taskmanager.memory.process.size";
-/// `taskmanager.memory.network.fraction`
-pub const NETWORK_FRACTION_KEY: &str = "taskmanager.memory.network.fraction";
-/// `taskmanager.memory.network.min`
-pub const NETWORK_MIN_KEY: &str = "taskmanager.memory.network.min";
-/// `taskmanager.memory.network.max`
-pub const NETWORK_MAX_KEY: &str = "taskmanager.memory.network.max";
-/// `taskmanager.memory.managed.fraction`
-pub const MANAGED_FRACTION_KEY: &str = "taskmanager.memory.managed.fraction";
-/// `taskmanager.memory.managed.size`
-pub const MANAGED_SIZE_KEY: &str = "taskmanager.memory.managed.size";
+const NETWORK_FRACTION_KEY: &str = NETWORK_FRACTION.key();
+const NETWORK_MIN_KEY: &str = NETWORK_MIN.key();
+const NETWORK_MAX_KEY: &str = NETWORK_MAX.key();
+const MANAGED_FRACTION_KEY: &str = MANAGED_FRACTION.key();
+const MANAGED_SIZE_KEY: &str = MANAGED_SIZE.key();
+const PROCESS_SIZE_KEY: &str = PROCESS_SIZE.key();
 
 /// The least that must remain for everything that is not a segment.
 pub const WORKING_BYTES_MIN: u64 = 32 << 20;

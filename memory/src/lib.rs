@@ -14,6 +14,7 @@
 //! | [`managed`] | budgets, reservations, revocation, weights |
 //! | [`spill`] | extents and checksummed, compressed frames |
 //! | [`layout`] | one configured size into all others |
+//! | [`options`] | the configuration keys |
 //!
 //! The crate moves bytes: it knows no schema, no kernel and no async runtime, and reads no clock. Its leak checks
 //! (`verify_empty` of arena, pools, budgets and extents) name what is still held.
@@ -33,6 +34,8 @@ pub mod layout;
 #[cfg(not(loom))]
 pub mod managed;
 #[cfg(not(loom))]
+pub mod options;
+#[cfg(not(loom))]
 pub mod pool;
 #[cfg(not(loom))]
 pub mod segment;
@@ -47,6 +50,8 @@ pub use error::{FrameProblem, Holder, MemoryError, Refusal};
 pub use layout::{MemoryLayout, MemoryOptions};
 #[cfg(not(loom))]
 pub use managed::{ConsumerKind, ConsumerWeights, MemoryBudget, MemoryManager, Reservation};
+#[cfg(not(loom))]
+pub use options::OPTIONS;
 #[cfg(not(loom))]
 pub use pool::{BufferPoolOptions, LocalBufferPool, NetworkBufferPool};
 #[cfg(not(loom))]

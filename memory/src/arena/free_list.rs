@@ -28,8 +28,7 @@ use super::slab::SlabAllocator;
 use crate::sync::{Arc, AtomicUsize, Lock, Ordering, fence};
 
 /// With fewer free pages than this, a refill takes a quarter of them only, so that threads do not drain each other.
-/// Models are always short of pages, and have to see whole batches nevertheless.
-const SCARCE_PAGES: usize = if cfg!(loom) { 0 } else { 4 * BATCH_PAGES };
+const SCARCE_PAGES: usize = 4 * BATCH_PAGES;
 
 #[derive(Debug)]
 pub(crate) struct FreeList {
@@ -184,7 +183,8 @@ impl FreeList {
             let free = slabs.pages_free() as usize;
             let wanted = match free {
                 _ if self.pressure.load(Ordering::Acquire) != 0 => 1,
-                free if free < SCARCE_PAGES => (free / 4).max(1),
+                // Models are always short of pages, and have to see whole batches nevertheless.
+                free if free < SCARCE_PAGES && !cfg!(loom) => (free / 4).max(1),
                 _ => BATCH_PAGES,
             };
             slabs.allocate_pages(&mut pages[..wanted.min(BATCH_PAGES)])

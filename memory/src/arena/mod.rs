@@ -1,8 +1,8 @@
 //! The arena: one reserved address range cut into 64 KiB pages that are recycled and never given back while it lives.
 //!
 //! Fresh memory is the hidden tax of a columnar engine (a first touch costs more than a memory copy), so pages are
-//! faulted when first used and then go round: thread magazine ([`magazine`]), shared free list ([`free_list`]), slabs
-//! of 2 MiB ([`slab`]). One page is taken and returned without the shared lock; runs of 2 to 32 contiguous pages take it.
+//! faulted when first used and then go round: thread magazine (`magazine`), shared free list (`free_list`), slabs of 2 MiB
+//! (`slab`). One page is taken and returned without the shared lock; runs of 2 to 32 contiguous pages take it.
 //!
 //! The arena decides nothing about who may have how much: the budgets are in [`crate::pool`] and [`crate::managed`],
 //! and an arena as large as their sum never refuses a single page that a budget has granted (see `free_list`). Runs can

@@ -2,8 +2,8 @@
 //!
 //! [`MemoryManager`] owns the managed bytes of a process. Below it hang budgets (job, task), and at the leaves one
 //! [`Reservation`] per large holder. A reservation grows only as far as every budget above it allows; a refusal says who
-//! holds the memory. One arbiter ([`manager`]) asks holders that can spill to give bytes back; how a holder takes part
-//! is written at [`Reservation`]. How the total divides over kinds of consumers and over operators is in [`weights`].
+//! holds the memory. One arbiter (`manager`) asks holders that can spill to give bytes back; how a holder takes part
+//! is written at [`Reservation`]. How the total divides over kinds of consumers and over operators is in `weights`.
 //! Source: Flink's `MemoryManager` and `ManagedMemoryUtils`; the arbiter follows Velox's `MemoryArbitrator`.
 
 pub(crate) mod manager;
@@ -15,4 +15,4 @@ mod tests;
 
 pub use manager::{MemoryBudget, MemoryManager};
 pub use reservation::{MemoryListener, Reservation, RevocationListener};
-pub use weights::{CONSUMER_WEIGHTS_KEY, ConsumerKind, ConsumerWeights, divide_by_weight};
+pub use weights::{ConsumerKind, ConsumerWeights, divide_by_weight};

@@ -5,6 +5,9 @@
 //! the parts add up to the whole. Source: Flink's `taskmanager.memory.managed.consumer-weights`.
 
 use crate::error::MemoryError;
+use crate::options::CONSUMER_WEIGHTS;
+
+const CONSUMER_WEIGHTS_KEY: &str = CONSUMER_WEIGHTS.key();
 
 /// A kind of consumer of managed memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,9 +40,6 @@ impl ConsumerKind {
 pub struct ConsumerWeights {
     weights: [u32; 3],
 }
-
-/// The option that sets the weights.
-pub const CONSUMER_WEIGHTS_KEY: &str = "taskmanager.memory.managed.consumer-weights";
 
 impl Default for ConsumerWeights {
     fn default() -> Self {

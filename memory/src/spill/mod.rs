@@ -6,7 +6,7 @@
 //! [`SpillFile`], which is read at random and by any number of threads.
 //!
 //! The file has no name while it is in use ([`storage`]), so nothing is left behind by a process that was killed. All
-//! I/O goes through [`SpillStorage`], where tests put disks that are full or broken. Calls block: operators make them
+//! I/O goes through [`SpillStorage`], on a [`flumen_io::FileSystem`] or where tests put disks that are full or broken. Calls block: operators make them
 //! on I/O threads.
 
 pub mod extent;

@@ -1,9 +1,9 @@
-//! Where spill files live: a trait of three calls, and its implementation on a directory.
+//! Where spill files live: a trait of three calls, and its implementation on a directory of a [`FileSystem`].
 
-use std::fs::{File, OpenOptions};
+use flumen_io::{FileSystem, IoError, PositionedFile};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Makes spill files.
@@ -36,12 +36,13 @@ pub trait SpillIo: Send + Sync + std::fmt::Debug {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize>;
 }
 
-/// Spill files in a directory of the local file system, which is made if it is missing.
+/// Spill files in a directory, which is made if it is missing.
 ///
 /// A file loses its name as soon as it is open, so that the system takes its space back when the process ends, however
-/// it ends.
+/// it ends. Where the name cannot be removed then, it is tried again when the file is dropped.
 #[derive(Debug, Clone)]
 pub struct DirectoryStorage {
+    files: Arc<dyn FileSystem>,
     directory: PathBuf,
 }
 
@@ -49,20 +50,19 @@ pub struct DirectoryStorage {
 static FILE_NUMBERS: AtomicU64 = AtomicU64::new(0);
 
 impl DirectoryStorage {
-    /// Files will be made in `directory`.
-    pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into() }
+    /// Files will be made in `directory` of `files`.
+    pub fn new(files: Arc<dyn FileSystem>, directory: impl Into<PathBuf>) -> Self {
+        Self { files, directory: directory.into() }
     }
 
-    fn create_named(&self) -> io::Result<(File, PathBuf)> {
+    fn create_named(&self) -> Result<Arc<dyn PositionedFile>, IoError> {
         loop {
             let number = FILE_NUMBERS.fetch_add(1, Ordering::Relaxed);
             let path = self.directory.join(format!("flumen-spill-{}-{number}", std::process::id()));
-            match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {
-                Ok(file) => return Ok((file, path)),
+            match self.files.create_positioned(&path) {
                 // Left by another container's process of the same number; ours has others to offer.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
+                Err(IoError::AlreadyExists { .. }) => {}
+                answer => return answer,
             }
         }
     }
@@ -70,37 +70,60 @@ impl DirectoryStorage {
 
 impl SpillStorage for DirectoryStorage {
     fn create(&self) -> io::Result<Box<dyn SpillIo>> {
-        std::fs::create_dir_all(&self.directory)?;
-        let (file, path) = self.create_named()?;
-        std::fs::remove_file(&path)?;
-        Ok(Box::new(UnnamedFile { file, name: display(&path) }))
+        self.files.create_directory_all(&self.directory).map_err(to_system)?;
+        let file = self.create_named().map_err(to_system)?;
+        let named = self.files.remove_file(file.path()).is_err();
+        let name = file.path().display().to_string();
+        Ok(Box::new(StoredFile { files: Arc::clone(&self.files), file, name, named }))
     }
 
     fn name(&self) -> String {
-        display(&self.directory)
+        self.directory.display().to_string()
     }
 }
 
-fn display(path: &Path) -> String {
-    path.display().to_string()
-}
-
 #[derive(Debug)]
-struct UnnamedFile {
-    file: File,
+struct StoredFile {
+    files: Arc<dyn FileSystem>,
+    file: Arc<dyn PositionedFile>,
     name: String,
+    named: bool,
 }
 
-impl SpillIo for UnnamedFile {
+impl SpillIo for StoredFile {
     fn name(&self) -> &str {
         &self.name
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
-        self.file.read_at(bytes, offset)
+        match self.file.read_exact_at(offset, bytes) {
+            Ok(()) => Ok(bytes.len()),
+            // Spill never reads past what it wrote, so this is a file that was cut, whatever is left of it.
+            Err(IoError::UnexpectedEnd { .. }) => Ok(0),
+            Err(error) => Err(to_system(error)),
+        }
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_at(bytes, offset)
+        self.file.write_all_at(offset, bytes).map_err(to_system)?;
+        Ok(bytes.len())
     }
+}
+
+impl Drop for StoredFile {
+    fn drop(&mut self) {
+        if self.named {
+            // There is nobody to tell, and a file that cannot be removed twice is left to the directory's owner.
+            let _ = self.files.remove_file(self.file.path());
+        }
+    }
+}
+
+/// Keeps whether the disk was full, which callers act on, and the whole error for the message.
+fn to_system(error: IoError) -> io::Error {
+    let kind = match error {
+        IoError::StorageFull { .. } => io::ErrorKind::StorageFull,
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error)
 }

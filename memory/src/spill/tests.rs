@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::MemoryError;
+use flumen_io::{Fault, FileSystem, LocalFileSystem, Operation, SimulatedFileSystem};
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -151,11 +153,16 @@ fn frames_of_all_lengths_over_extents_of_all_sizes() {
     }
 }
 
+fn local(directory: &Path) -> ExtentPool {
+    let storage = DirectoryStorage::new(Arc::new(LocalFileSystem), directory);
+    ExtentPool::new(Box::new(storage), ExtentPoolOptions::default())
+}
+
 #[test]
 fn a_directory_shows_no_file_and_is_made_if_missing() {
     let directory = tempfile::tempdir().unwrap();
     let below = directory.path().join("a/b");
-    let pool = ExtentPool::new(Box::new(DirectoryStorage::new(&below)), ExtentPoolOptions::default());
+    let pool = local(&below);
     assert!(!below.exists(), "nothing is made before it is needed");
     let file = write_all(&pool, "join", &LENGTHS).unwrap();
     assert_eq!(std::fs::read_dir(&below).unwrap().count(), 0, "the file has no name");
@@ -171,10 +178,38 @@ fn a_directory_that_cannot_be_made_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let occupied = directory.path().join("file");
     std::fs::write(&occupied, b"").unwrap();
-    let pool = ExtentPool::new(Box::new(DirectoryStorage::new(occupied.join("x"))), ExtentPoolOptions::default());
+    let pool = local(&occupied.join("x"));
     let error = write_all(&pool, "join", &[10]).unwrap_err();
     assert!(error.to_string().starts_with("cannot create spill file") && error.to_string().contains("file/x"));
     pool.verify_empty().unwrap();
+}
+
+/// The file system of the engine's simulations, with each kind of fault at each of its operations.
+#[test]
+fn simulated_faults_leave_no_file_and_no_handle() {
+    for operation in
+        [Operation::CreateDirectory, Operation::Create, Operation::Remove, Operation::Write, Operation::Read]
+    {
+        for skip in 0..12 {
+            let files = Arc::new(SimulatedFileSystem::without_faults());
+            files.inject(operation, skip, Fault::StorageFull);
+            let storage = DirectoryStorage::new(Arc::clone(&files) as Arc<dyn FileSystem>, "/spill");
+            let options = ExtentPoolOptions::default().with_extent_bytes(32 << 10);
+            let pool = ExtentPool::new(Box::new(storage), options);
+            let answer = write_all(&pool, "sort", &LENGTHS).and_then(|file| check_all(&file, &LENGTHS));
+            // A name that stays until the end is no failure.
+            let expected = files.fault_count() == 0 || operation == Operation::Remove;
+            assert_eq!(answer.is_ok(), expected, "{operation:?} {skip}: {answer:?}");
+            if operation == Operation::Write && !expected {
+                assert!(matches!(answer, Err(MemoryError::SpillFull { limit_bytes: None, .. })), "{answer:?}");
+            }
+            pool.verify_empty().unwrap();
+            drop(pool);
+            assert_eq!(files.handles_open(), 0, "{operation:?} {skip}");
+            let left: Vec<_> = files.paths().into_iter().filter(|path| path != Path::new("/spill")).collect();
+            assert!(left.is_empty(), "{operation:?} {skip}: {left:?}");
+        }
+    }
 }
 
 #[test]
@@ -263,18 +298,18 @@ fn damage_and_truncation_on_disk_are_found() {
     let file = write_all(&pool, "sort", &lengths).unwrap();
     let original = disk.shared.bytes.lock().unwrap().clone();
     assert_eq!(original.len() as u64, file.stored_bytes());
-    for at in 0..original.len() {
+    for (at, byte) in original.iter().enumerate() {
         disk.shared.bytes.lock().unwrap()[at] ^= 1 << (at % 8);
         let error = check_all(&file, &lengths).unwrap_err();
         assert!(matches!(error, MemoryError::SpillCorrupt { .. }), "byte {at}: {error}");
-        disk.shared.bytes.lock().unwrap()[at] = original[at];
+        disk.shared.bytes.lock().unwrap()[at] = *byte;
     }
     for length in 0..original.len() {
         disk.shared.bytes.lock().unwrap().truncate(original.len() - 1 - length);
         let error = check_all(&file, &lengths).unwrap_err();
         assert!(error.to_string().contains("cut short"), "{error}");
     }
-    *disk.shared.bytes.lock().unwrap() = original.clone();
+    *disk.shared.bytes.lock().unwrap() = original;
     check_all(&file, &lengths).unwrap();
     // A frame of the right shape from elsewhere (a lost or misdirected write) is not taken for this one.
     let other = FrameCodec::default().encode(&payload(9, 99)).unwrap().to_vec();
