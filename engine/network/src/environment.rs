@@ -1,0 +1,150 @@
+//! The exchange of one TaskManager: makes writers and gates, owns the registry and the spill space.
+
+use std::sync::Arc;
+
+use flumen_core::graph::ResultPartitionType;
+use flumen_core::ids::ResultPartitionId;
+use flumen_core::meter::MemoryMeter;
+use flumen_core::waiting::BlockingExecutor;
+use flumen_io::{FileSystem, Rng};
+
+use crate::charge::MemoryCharge;
+use crate::error::{NetworkError, Result};
+use crate::gate::{ChannelInfo, GateDescriptor, GateSignals, InputGate};
+use crate::partition::PartitionStore;
+use crate::partition::pipelined::PipelinedPartition;
+use crate::registry::PartitionRegistry;
+use crate::transport::{ChannelRequest, LocalTransport, Transport};
+use crate::writer::{PartitionConfig, PartitionDescriptor, PartitionerRegistry, ResultPartitionWriter};
+
+/// What the environment needs from its process.
+#[derive(Clone)]
+pub struct EnvironmentOptions {
+    /// Where spill files are made; the directory is made at the first spill.
+    pub spill_directory: std::path::PathBuf,
+    /// Through what.
+    pub file_system: Arc<dyn FileSystem>,
+    /// Where reads and writes wait.
+    pub blocking: Arc<dyn BlockingExecutor>,
+    /// User-defined partitioners.
+    pub partitioners: PartitionerRegistry,
+}
+
+/// See the module.
+pub struct ShuffleEnvironment {
+    options: EnvironmentOptions,
+    registry: Arc<PartitionRegistry>,
+    transport: Arc<dyn Transport>,
+}
+
+impl ShuffleEnvironment {
+    /// An environment whose channels stay in this process.
+    #[must_use]
+    pub fn local(options: EnvironmentOptions) -> Self {
+        let registry = PartitionRegistry::new();
+        let transport = Arc::new(LocalTransport::new(Arc::clone(&registry)));
+        Self::with_transport(options, registry, transport)
+    }
+
+    /// An environment over another transport, which knows the same registry.
+    #[must_use]
+    pub fn with_transport(
+        options: EnvironmentOptions,
+        registry: Arc<PartitionRegistry>,
+        transport: Arc<dyn Transport>,
+    ) -> Self {
+        Self { options, registry, transport }
+    }
+
+    /// The partitions of this TaskManager.
+    #[must_use]
+    pub fn registry(&self) -> &Arc<PartitionRegistry> {
+        &self.registry
+    }
+
+    /// Makes and registers a partition and returns its producer's end. `meter` is charged for what it may hold in
+    /// memory.
+    ///
+    /// # Errors
+    /// If the partitioner does not fit, the partition exists already, or memory is refused.
+    pub fn create_writer(
+        &self,
+        descriptor: &PartitionDescriptor,
+        config: PartitionConfig,
+        meter: Arc<dyn MemoryMeter>,
+        rng: Rng,
+    ) -> Result<ResultPartitionWriter> {
+        let selector = ResultPartitionWriter::selector(descriptor, &self.options.partitioners, rng)?;
+        let store = self.create_store(descriptor, &config, meter)?;
+        self.registry.register(Arc::clone(&store))?;
+        Ok(ResultPartitionWriter::new(store, selector, config))
+    }
+
+    fn create_store(
+        &self,
+        descriptor: &PartitionDescriptor,
+        config: &PartitionConfig,
+        meter: Arc<dyn MemoryMeter>,
+    ) -> Result<Arc<dyn PartitionStore>> {
+        let id = descriptor.id;
+        match descriptor.partition_type {
+            ResultPartitionType::PipelinedBounded => {
+                let registry = Arc::downgrade(&self.registry);
+                let on_consumed = Box::new(move |id: ResultPartitionId| {
+                    if let Some(registry) = registry.upgrade() {
+                        registry.remove_consumed(id);
+                    }
+                });
+                let limit = config.limit_segments(descriptor.subpartitions);
+                let bytes = usize::try_from(limit).unwrap_or(usize::MAX).saturating_mul(config.segment_bytes);
+                let mut charge = MemoryCharge::new(meter);
+                charge
+                    .try_resize(bytes)
+                    .map_err(|source| NetworkError::Memory { partition: id, source: Arc::new(source) })?;
+                Ok(Arc::new(PipelinedPartition::new(
+                    id,
+                    descriptor.subpartitions,
+                    config.segment_bytes,
+                    limit,
+                    u64::from(config.segments_per_subpartition_max),
+                    charge,
+                    on_consumed,
+                )))
+            }
+            other => Err(NetworkError::Partitioner {
+                partitioner: descriptor.partitioner.name().into(),
+                problem: format!("{other:?} is not built yet").into(),
+            }),
+        }
+    }
+
+    /// Makes a gate and connects its channels: one for each subpartition of each input, in order.
+    ///
+    /// # Errors
+    /// If a partition that has to be there is not.
+    pub fn create_gate(&self, descriptor: &GateDescriptor) -> Result<InputGate> {
+        let mut infos = Vec::new();
+        let mut requests = Vec::new();
+        for input in &descriptor.inputs {
+            for subpartition in input.subpartitions.clone() {
+                infos.push(ChannelInfo { partition: input.partition, subpartition });
+                requests.push(ChannelRequest {
+                    partition: input.partition,
+                    subpartition,
+                    partition_type: descriptor.partition_type,
+                    location: input.location.clone(),
+                });
+            }
+        }
+        let signals = Arc::new(GateSignals::new(infos.len()));
+        InputGate::connect(&infos, signals, |index, _, listener| {
+            self.transport.connect(&requests[index.0 as usize], listener)
+        })
+    }
+
+    /// Whether no partition is held and no consumer waits: what must hold when the last job has ended.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.registry.is_empty()
+    }
+}

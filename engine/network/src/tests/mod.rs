@@ -1,0 +1,4 @@
+//! Whole exchanges: producers, partitions, transports and consumers together, stepped by hand.
+
+mod fixture;
+mod pipelined;

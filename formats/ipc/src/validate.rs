@@ -1,0 +1,161 @@
+//! What a body says about itself, checked against the bytes that are there, before Arrow acts on it.
+//!
+//! Arrow's reader slices buffers by offsets from metadata and asserts some of its expectations; everything it would
+//! assert or index with is checked here first: message framing, versions, node lengths, null counts, buffer ranges and
+//! their alignment, decompressed lengths, counts of variadic buffers. Values within buffers (offsets, codes, UTF-8) are
+//! validated by Arrow itself when it builds the arrays.
+
+use std::ops::Range;
+
+use arrow_ipc::{CompressionType, Message, MetadataVersion, RecordBatch, root_as_message};
+use arrow_schema::{DataType, Schema};
+
+use crate::error::{FrameError, Result};
+use crate::header::{FRAME_ALIGNMENT, ROWS_MAX};
+
+const CONTINUATION: [u8; 4] = [0xff; 4];
+/// A byte of LZ4 stands for at most this many.
+const LZ4_RATIO_MAX: u64 = 255;
+/// What an LZ4 frame may hold in a handful of bytes beyond that ratio.
+const LZ4_SLACK_BYTES: u64 = 64;
+
+/// One encapsulated message; ranges are positions in the body of the frame.
+pub(crate) struct Located<'a> {
+    pub(crate) message: Message<'a>,
+    pub(crate) body: Range<usize>,
+}
+
+/// Walks the messages of a frame's body, which they have to fill exactly.
+pub(crate) fn for_each_message<'a>(bytes: &'a [u8], mut visit: impl FnMut(Located<'a>) -> Result<()>) -> Result<()> {
+    let mut at = 0;
+    while at < bytes.len() {
+        let rest = &bytes[at..];
+        let (prefix, rest) = rest.split_first_chunk::<8>().ok_or_else(|| cut(at))?;
+        if prefix[..4] != CONTINUATION {
+            return Err(FrameError::malformed(format!("no message begins at byte {at} of the body")));
+        }
+        let length = i32::from_le_bytes([prefix[4], prefix[5], prefix[6], prefix[7]]);
+        let length = usize::try_from(length).map_err(|_| FrameError::malformed("metadata of a negative length"))?;
+        let metadata = rest.get(..length).ok_or_else(|| cut(at))?;
+        let message = root_as_message(metadata)
+            .map_err(|problem| FrameError::malformed(format!("metadata at byte {at} of the body: {problem}")))?;
+        if message.version() != MetadataVersion::V5 {
+            return Err(FrameError::malformed(format!("metadata version {:?}", message.version())));
+        }
+        let start = at + 8 + length;
+        let body_length = usize::try_from(message.bodyLength()).ok();
+        let end = body_length.and_then(|length| start.checked_add(length)).filter(|end| *end <= bytes.len());
+        let end = end.ok_or_else(|| cut(at))?;
+        if !start.is_multiple_of(FRAME_ALIGNMENT) || !end.is_multiple_of(FRAME_ALIGNMENT) {
+            return Err(FrameError::malformed(format!("message at byte {at} of the body is not aligned")));
+        }
+        visit(Located { message, body: start..end })?;
+        at = end;
+    }
+    Ok(())
+}
+
+fn cut(at: usize) -> FrameError {
+    FrameError::malformed(format!("the message at byte {at} of the body is cut off"))
+}
+
+/// Checks everything a record batch's (or dictionary's) metadata says about `body`, and returns the bytes that its
+/// buffers have decompressed.
+pub(crate) fn check_batch(batch: &RecordBatch<'_>, body: &[u8], schema: &Schema) -> Result<u64> {
+    check_rows("batch", batch.length())?;
+    let Some(nodes) = batch.nodes() else { return Err(FrameError::malformed("a batch without nodes")) };
+    for node in nodes {
+        // Children of lists may be longer than the batch.
+        if node.length() < 0 || node.length() > i64::from(u32::MAX) {
+            return Err(FrameError::malformed(format!("an array of {} rows", node.length())));
+        }
+        if node.null_count() < 0 || node.null_count() > node.length() {
+            let (nulls, length) = (node.null_count(), node.length());
+            return Err(FrameError::malformed(format!("{nulls} nulls among {length} rows")));
+        }
+    }
+    let Some(buffers) = batch.buffers() else { return Err(FrameError::malformed("a batch without buffers")) };
+    let compressed = check_codec(batch)?;
+    let mut bytes = 0u64;
+    for buffer in buffers {
+        let range = range_within(buffer.offset(), buffer.length(), body.len())?;
+        if !range.start.is_multiple_of(FRAME_ALIGNMENT) {
+            return Err(FrameError::malformed(format!("a buffer at {} is not aligned", range.start)));
+        }
+        let length = if compressed { decompressed(&body[range])? } else { range.len() as u64 };
+        bytes = bytes.saturating_add(length);
+    }
+    check_variadic(batch, buffers.len(), schema)?;
+    Ok(bytes)
+}
+
+fn check_rows(what: &str, rows: i64) -> Result<()> {
+    if (0..=i64::from(ROWS_MAX)).contains(&rows) {
+        Ok(())
+    } else {
+        Err(FrameError::malformed(format!("a {what} of {rows} rows, at most {ROWS_MAX} are allowed")))
+    }
+}
+
+fn check_codec(batch: &RecordBatch<'_>) -> Result<bool> {
+    match batch.compression() {
+        None => Ok(false),
+        Some(compression) if compression.codec() == CompressionType::LZ4_FRAME => Ok(true),
+        Some(compression) => Err(FrameError::malformed(format!("compression {:?}", compression.codec()))),
+    }
+}
+
+fn range_within(offset: i64, length: i64, available: usize) -> Result<Range<usize>> {
+    let start = usize::try_from(offset).ok();
+    let end = start.zip(usize::try_from(length).ok()).and_then(|(start, length)| start.checked_add(length));
+    match (start, end) {
+        (Some(start), Some(end)) if end <= available => Ok(start..end),
+        _ => Err(FrameError::malformed(format!("a buffer of {length} bytes at {offset} in a body of {available}"))),
+    }
+}
+
+/// Length of a compressed buffer's content; refuses what LZ4 cannot have made of so few bytes.
+fn decompressed(buffer: &[u8]) -> Result<u64> {
+    if buffer.is_empty() {
+        return Ok(0);
+    }
+    let Some((prefix, content)) = buffer.split_first_chunk::<8>() else {
+        return Err(FrameError::malformed("a compressed buffer without its length"));
+    };
+    let (announced, stored) = (i64::from_le_bytes(*prefix), content.len() as u64);
+    match u64::try_from(announced) {
+        // -1 stands for a buffer that did not get smaller.
+        Err(_) if announced == -1 => Ok(stored),
+        Ok(length) if length <= stored.saturating_mul(LZ4_RATIO_MAX).saturating_add(LZ4_SLACK_BYTES) => Ok(length),
+        _ => Err(FrameError::malformed(format!("{stored} compressed bytes that stand for {announced}"))),
+    }
+}
+
+fn check_variadic(batch: &RecordBatch<'_>, buffers: usize, schema: &Schema) -> Result<()> {
+    let expected: usize = schema.fields().iter().map(|field| view_columns(field.data_type())).sum();
+    let counts = batch.variadicBufferCounts();
+    let found = counts.as_ref().map_or(0, |counts| counts.len());
+    if found != expected {
+        return Err(FrameError::malformed(format!("{found} counts of view buffers for {expected} view columns")));
+    }
+    let mut rest = buffers;
+    for count in counts.into_iter().flatten() {
+        let count = usize::try_from(count).ok().and_then(|count| rest.checked_sub(count));
+        rest = count.ok_or_else(|| FrameError::malformed("more view buffers than buffers"))?;
+    }
+    Ok(())
+}
+
+/// View arrays inside a column, in Arrow's depth-first order; dictionary values come in messages of their own.
+fn view_columns(data_type: &DataType) -> usize {
+    match data_type {
+        DataType::Utf8View | DataType::BinaryView => 1,
+        DataType::List(field)
+        | DataType::LargeList(field)
+        | DataType::FixedSizeList(field, _)
+        | DataType::Map(field, _) => view_columns(field.data_type()),
+        DataType::Struct(fields) => fields.iter().map(|field| view_columns(field.data_type())).sum(),
+        DataType::RunEndEncoded(_, values) => view_columns(values.data_type()),
+        _ => 0,
+    }
+}
