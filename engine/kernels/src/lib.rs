@@ -1,14 +1,21 @@
 //! Pure functions over columns: hash, select, gather, scatter, compare, sort, join tables, expressions.
 //!
 //! Kernels are synchronous, know no operator, clock or lock, and work on a column at a time: each looks at the Arrow
-//! type once (through [`carrier`]) and then runs a loop that is compiled for that type, with or without nulls, with or
+//! type once and then runs a loop that is compiled for that type, with or without nulls, with or
 //! without a selection. There is no virtual call and no allocation per row.
 //!
 //! * [`hash`]: the one frozen hash of the engine.
+//! * [`selection`]: masks to selections.
+//! * [`gather`]: take, materialize, concatenate, compact, make portable.
 //! * [`simd`]: which instruction set is used, chosen once.
 //! * [`expr`]: compiled expressions.
 
 mod carrier;
+mod error;
 pub mod expr;
+pub mod gather;
 pub mod hash;
+pub mod selection;
 pub mod simd;
+
+pub use error::KernelError;
