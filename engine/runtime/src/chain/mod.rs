@@ -41,6 +41,15 @@ pub trait ElementWriter: Send {
     /// Whether no consumer wants anything more.
     fn is_closed(&self) -> bool;
 
+    /// After `EndOfPartition` was written: whether everything is where consumers find it. If not, the task's waker is
+    /// called when it is.
+    ///
+    /// # Errors
+    /// If storing failed.
+    fn is_settled(&mut self) -> Result<bool, Failure> {
+        Ok(true)
+    }
+
     /// When rows that wait for more company must leave at the latest (buffer timeout).
     fn next_flush(&self) -> Option<MonotonicTime> {
         None

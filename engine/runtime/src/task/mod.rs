@@ -102,6 +102,8 @@ pub struct Task {
     /// The first checkpoint whose barrier passed after the end of data.
     covering: Option<CheckpointId>,
     end_reported: bool,
+    /// `EndOfPartition` has been written.
+    closing: bool,
     source_stop: Option<StopMode>,
 }
 
@@ -129,6 +131,7 @@ impl Task {
             final_checkpoint: setup.final_checkpoint,
             covering: None,
             end_reported: false,
+            closing: false,
             source_stop: None,
         };
         (sender, task)
@@ -155,7 +158,7 @@ impl Task {
             if self.give_pending() || self.idle_mail()? || self.fire_timers() {
                 continue;
             }
-            if self.end_reported || blocked {
+            if self.end_reported || self.closing || blocked {
                 return self.wait(true);
             }
             if *budget == 0 {
@@ -369,10 +372,17 @@ impl Task {
         if chain.has_ended().is_none() || self.final_checkpoint || !self.pending.is_empty() {
             return Ok(false);
         }
-        for writer in chain.writers_mut() {
-            writer.write(StreamElement::EndOfPartition)?;
+        if !std::mem::replace(&mut self.closing, true) {
+            self.inputs.close();
+            for writer in chain.writers_mut() {
+                writer.write(StreamElement::EndOfPartition)?;
+            }
         }
-        self.inputs.close();
+        for writer in chain.writers_mut() {
+            if !writer.is_settled()? {
+                return Ok(false);
+            }
+        }
         self.hooks.finished();
         Ok(true)
     }

@@ -1,0 +1,214 @@
+//! From a deployment descriptor to a running task.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::Waker;
+
+use flumen_core::failure::Failure;
+use flumen_core::graph::DistributionPattern;
+use flumen_core::ids::ResultPartitionId;
+use flumen_core::meter::MemoryMeter;
+use flumen_gateway::{ExecutionState, TaskDeploymentDescriptor};
+use flumen_io::Rng;
+use flumen_memory::MemoryBudget;
+use flumen_network::{
+    GateDescriptor, InputDescriptor, NetworkError, PartitionDescriptor, PartitionLocation, ResultPartitionWriter,
+};
+use flumen_operators::contract::{OperatorContext, TaskInfo};
+
+use super::memory::ReservationMeter;
+use super::{Shared, SnapshotTask, TaskEntry, TaskOptions, hooks};
+use crate::chain::{ChainLink, ElementWriter, OperatorChain};
+use crate::exchange::{GateReader, PartitionWriter};
+use crate::metrics::OperatorMetrics;
+use crate::task::{ElementReader, Mail, MailboxSender, Task, TaskSetup};
+
+fn network(error: NetworkError) -> Failure {
+    Failure::new(error.failure_kind(), error)
+}
+
+/// Registers the partitions, connects the gates, starts the task, and has its operators opened.
+pub(super) fn deploy(shared: &Arc<Shared>, descriptor: TaskDeploymentDescriptor) -> Result<(), Failure> {
+    let services = &shared.services;
+    let options = (shared.options)(&descriptor.task)?;
+    let name = format!("{} ({})", descriptor.task.vertex.name, descriptor.attempt);
+    let budget = services.memory.budget(&name, services.memory.limit_bytes());
+    let writers = writers(shared, &descriptor, &options, &budget)?;
+    let gates = gates(shared, &descriptor)?;
+    let task = SnapshotTask {
+        information: Arc::clone(&descriptor.task),
+        attempt: descriptor.attempt,
+        key_groups: descriptor.key_groups,
+    };
+    let metrics: Vec<_> = descriptor
+        .task
+        .vertex
+        .operators
+        .iter()
+        .map(|o| (o.uid.clone(), o.name.clone(), Arc::new(OperatorMetrics::default())))
+        .collect();
+    let setup_hooks = hooks::hooks(shared, task.clone());
+    let (clock, timers) = (Arc::clone(&services.clock), Arc::clone(&services.timers));
+    let final_checkpoint = descriptor.task.waits_for_final_checkpoint;
+    let (attempt, weak, entry_metrics) = (descriptor.attempt, Arc::downgrade(shared), metrics.clone());
+    services.runner.spawn(Box::new(move |waker: Waker| {
+        let inputs = gates
+            .into_iter()
+            .map(|(input, mut gate)| {
+                gate.set_waker(waker.clone());
+                (input, Box::new(GateReader::new(gate)) as Box<dyn ElementReader>)
+            })
+            .collect();
+        let setup = TaskSetup { inputs, hooks: setup_hooks, clock, timers, final_checkpoint };
+        let (mailbox, started) = Task::new(setup, waker.clone());
+        if let Some(shared) = weak.upgrade() {
+            let entry = TaskEntry { mailbox: mailbox.clone(), metrics: entry_metrics, requests: HashMap::new() };
+            shared.tasks.lock().live.insert(attempt, entry);
+            shared.report(attempt, ExecutionState::Initializing, None);
+            open(&shared, Opening { descriptor, task, options, budget, writers, metrics, waker, mailbox });
+        }
+        Box::new(started)
+    }));
+    Ok(())
+}
+
+struct Opening {
+    descriptor: TaskDeploymentDescriptor,
+    task: SnapshotTask,
+    options: TaskOptions,
+    budget: MemoryBudget,
+    writers: Vec<ResultPartitionWriter>,
+    metrics: Vec<(flumen_core::ids::OperatorUid, String, Arc<OperatorMetrics>)>,
+    waker: Waker,
+    mailbox: MailboxSender,
+}
+
+/// Builds, restores and opens the operators where waiting is allowed; the task gets them by mail.
+fn open(shared: &Arc<Shared>, opening: Opening) {
+    let weak = Arc::downgrade(shared);
+    let mailbox = opening.mailbox.clone();
+    shared.services.blocking.spawn_blocking(Box::new(move || {
+        let Some(shared) = weak.upgrade() else { return };
+        let built = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| build(&shared, opening)));
+        let built = built.unwrap_or_else(|_| Err(Failure::bug("an operator panicked while it was opened")));
+        mailbox.send(Mail::Opened(built));
+    }));
+}
+
+fn build(shared: &Arc<Shared>, opening: Opening) -> Result<OperatorChain, Failure> {
+    let services = &shared.services;
+    let Opening { descriptor, task, options, budget, writers, metrics, waker, .. } = opening;
+    let vertex = &descriptor.task.vertex;
+    let info = TaskInfo {
+        attempt: descriptor.attempt,
+        parallelism: vertex.parallelism,
+        max_parallelism: vertex.max_parallelism,
+        name: vertex.name.clone(),
+    };
+    let writers: Vec<Box<dyn ElementWriter>> = writers
+        .into_iter()
+        .map(|mut writer| {
+            writer.set_waker(waker.clone());
+            Box::new(PartitionWriter::new(writer)) as Box<dyn ElementWriter>
+        })
+        .collect();
+    let mut links = Vec::with_capacity(vertex.operators.len());
+    for (chained, (_, _, metrics)) in vertex.operators.iter().zip(metrics) {
+        let context = OperatorContext {
+            task: info.clone(),
+            uid: chained.uid.clone(),
+            key_groups: descriptor.key_groups,
+            batch_rows: options.batch_rows,
+            memory: Arc::new(ReservationMeter(budget.reserve(&chained.name))),
+            functions: Arc::clone(&services.functions),
+            blocking: Arc::clone(&services.blocking),
+            waker: waker.clone(),
+            clock: Arc::clone(&services.clock),
+            timers: Arc::clone(&services.timers),
+            is_restored: descriptor.restore.is_some(),
+        };
+        links.push(ChainLink {
+            uid: chained.uid.clone(),
+            operator: services.operators.create(&chained.spec, &context)?,
+            consumers: chained.chained_consumers.clone(),
+            writers: chained.produced.clone(),
+            metrics,
+        });
+    }
+    let mut chain = OperatorChain::new(links, writers, Arc::clone(&services.clock));
+    let mut restored = HashMap::new();
+    if let Some(from) = &descriptor.restore {
+        for operator in &vertex.operators {
+            if let Some(state) = services.snapshots.restore(&task, from, &operator.uid)? {
+                restored.insert(operator.uid.clone(), state);
+            }
+        }
+    }
+    chain.open(|uid| restored.remove(uid))?;
+    Ok(chain)
+}
+
+fn writers(
+    shared: &Arc<Shared>,
+    descriptor: &TaskDeploymentDescriptor,
+    options: &TaskOptions,
+    budget: &MemoryBudget,
+) -> Result<Vec<ResultPartitionWriter>, Failure> {
+    let subtask = descriptor.subtask().0;
+    descriptor
+        .results
+        .iter()
+        .map(|result| {
+            let schema = descriptor
+                .task
+                .vertex
+                .operators
+                .iter()
+                .find(|o| o.produced.iter().any(|p| descriptor.task.vertex.produced[*p].id == result.data_set))
+                .and_then(|o| o.spec.output.clone())
+                .ok_or_else(|| Failure::bug(format!("{} is produced by no operator with an output", result.data_set)))?;
+            let partition = PartitionDescriptor {
+                id: ResultPartitionId { data_set: result.data_set, producer: descriptor.attempt },
+                partition_type: result.partition_type,
+                partitioner: result.partitioner.clone(),
+                subpartitions: result.subpartitions(),
+                max_parallelism: result.consumer_max_parallelism,
+                schema,
+                producer_subtask: match result.distribution {
+                    DistributionPattern::AllToAll => subtask,
+                    // A pointwise partition holds its own block of consumers; positions in it start at 0.
+                    DistributionPattern::Pointwise => 0,
+                },
+            };
+            let meter: Arc<dyn MemoryMeter> = Arc::new(ReservationMeter(budget.reserve(&format!("{}", result.data_set))));
+            let rng = Rng::stream(shared.services.seed, &partition.id.to_string());
+            let writer = shared.services.shuffle.create_writer(&partition, options.partition.clone(), meter, rng);
+            writer.map_err(network)
+        })
+        .collect()
+}
+
+fn gates(
+    shared: &Arc<Shared>,
+    descriptor: &TaskDeploymentDescriptor,
+) -> Result<Vec<(usize, flumen_network::InputGate)>, Failure> {
+    descriptor
+        .inputs
+        .iter()
+        .map(|input| {
+            let gate = GateDescriptor {
+                partition_type: input.partition_type,
+                inputs: input
+                    .partitions()
+                    .map(|partition| InputDescriptor {
+                        partition,
+                        subpartitions: input.subpartitions.clone(),
+                        location: PartitionLocation::Local,
+                    })
+                    .collect(),
+            };
+            let gate = shared.services.shuffle.create_gate(&gate).map_err(network)?;
+            Ok((input.head_input as usize, gate))
+        })
+        .collect()
+}

@@ -1,0 +1,20 @@
+//! Operators' memory as reservations of managed memory.
+
+use flumen_core::failure::Failure;
+use flumen_core::meter::MemoryMeter;
+use flumen_memory::Reservation;
+
+/// A meter over a reservation.
+pub(super) struct ReservationMeter(pub(super) Reservation);
+
+impl MemoryMeter for ReservationMeter {
+    fn resize(&self, from: usize, to: usize) -> Result<(), Failure> {
+        if to > from {
+            // Trying again with the same budget would be refused again.
+            self.0.try_grow((to - from) as u64).map_err(Failure::user)
+        } else {
+            self.0.shrink((from - to) as u64);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The TaskExecutor: runs the tasks that a JobMaster sends, and tells it what becomes of them.
+//!
+//! Messages come in through [`TaskExecutorGateway`] from any thread; they are put in order and checked against the
+//! leader's epoch ([`inbox`]), then act on the table of tasks. Nothing here waits: building a task (restoring, opening)
+//! and writing its snapshots run on the blocking executor, and what they find comes back as mail or as a message to the
+//! JobMaster.
+//!
+//! A task stands in the table from its submission until it has reported its end; a cancellation that arrives before the
+//! submission is remembered for the life of the job.
+
+mod deploy;
+mod hooks;
+mod inbox;
+mod memory;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Weak};
+
+use flumen_core::failure::Failure;
+use flumen_core::ids::{CheckpointId, ExecutionAttemptId, JobId, OperatorUid};
+use flumen_core::key_group::KeyGroupRange;
+use flumen_core::waiting::{BlockingExecutor, TimerService};
+use flumen_gateway::{
+    Envelope, ExecutionState, FailureReport, JobMasterGateway, JobMasterMessage, RestoreDescriptor, StateHandle,
+    TaskExecutorGateway, TaskExecutorMessage, TaskInformation, TaskStateChanged,
+};
+use flumen_io::Clock;
+use flumen_kernels::expr::FunctionRegistry;
+use flumen_memory::MemoryManager;
+use flumen_network::{PartitionConfig, ShuffleEnvironment};
+use flumen_operators::registry::OperatorRegistry;
+use flumen_state::{OperatorSnapshot, RestoredState};
+use parking_lot::Mutex;
+
+use crate::executor::TaskRunner;
+use crate::metrics::OperatorMetrics;
+use crate::task::{Mail, MailboxSender};
+use inbox::Inbox;
+pub use inbox::Outbox;
+
+/// Where snapshots are written and read; called on threads that may wait.
+pub trait SnapshotStore: Send + Sync {
+    /// Writes the state of one subtask and returns what the checkpoint's metadata will say of it.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    fn write(
+        &self,
+        task: &SnapshotTask,
+        checkpoint: CheckpointId,
+        snapshots: Vec<(OperatorUid, OperatorSnapshot)>,
+    ) -> Result<Vec<StateHandle>, Failure>;
+
+    /// Reads the state of one operator of one subtask; `None` if the checkpoint has none for it.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn restore(
+        &self,
+        task: &SnapshotTask,
+        from: &RestoreDescriptor,
+        operator: &OperatorUid,
+    ) -> Result<Option<RestoredState>, Failure>;
+}
+
+/// Which subtask a snapshot is of.
+#[derive(Clone, Debug)]
+pub struct SnapshotTask {
+    /// The job, the vertex, its configuration.
+    pub information: Arc<TaskInformation>,
+    /// The attempt.
+    pub attempt: ExecutionAttemptId,
+    /// Key groups that it owns.
+    pub key_groups: KeyGroupRange,
+}
+
+/// What a TaskExecutor is made of.
+pub struct TaskExecutorServices {
+    /// Steps the tasks.
+    pub runner: Arc<dyn TaskRunner>,
+    /// Runs what waits.
+    pub blocking: Arc<dyn BlockingExecutor>,
+    /// Wakes tasks at a time.
+    pub timers: Arc<dyn TimerService>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Operators by kind.
+    pub operators: Arc<OperatorRegistry>,
+    /// Functions by name.
+    pub functions: Arc<FunctionRegistry>,
+    /// Partitions and gates.
+    pub shuffle: Arc<ShuffleEnvironment>,
+    /// Snapshots.
+    pub snapshots: Arc<dyn SnapshotStore>,
+    /// Managed memory.
+    pub memory: MemoryManager,
+    /// Seed of what is random in partitioners.
+    pub seed: u64,
+}
+
+/// How the tasks of one job are to be run; from the job's configuration.
+#[derive(Clone, Debug)]
+pub struct TaskOptions {
+    /// Rows of a batch at most.
+    pub batch_rows: usize,
+    /// Sizes of partitions.
+    pub partition: PartitionConfig,
+}
+
+/// Reads [`TaskOptions`] from a job's configuration.
+pub type ReadTaskOptions = dyn Fn(&TaskInformation) -> Result<TaskOptions, Failure> + Send + Sync;
+
+struct TaskEntry {
+    mailbox: MailboxSender,
+    metrics: Vec<(OperatorUid, String, Arc<OperatorMetrics>)>,
+    /// By source: the number of the split request that an answer is awaited for.
+    requests: HashMap<OperatorUid, u64>,
+}
+
+#[derive(Default)]
+struct Tasks {
+    live: HashMap<ExecutionAttemptId, TaskEntry>,
+    /// Submitted at some time: a repeated submission is ignored.
+    known: HashSet<ExecutionAttemptId>,
+    /// Counters of tasks that are over, kept until the job is forgotten.
+    finished: HashMap<ExecutionAttemptId, Vec<(OperatorUid, String, Arc<OperatorMetrics>)>>,
+}
+
+pub(crate) struct Shared {
+    services: TaskExecutorServices,
+    options: Box<ReadTaskOptions>,
+    job_masters: Mutex<HashMap<JobId, Arc<Outbox>>>,
+    inbox: Mutex<Inbox>,
+    tasks: Mutex<Tasks>,
+}
+
+/// Runs tasks. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct TaskExecutor {
+    shared: Arc<Shared>,
+}
+
+impl TaskExecutor {
+    /// A TaskExecutor without tasks.
+    pub fn new(
+        services: TaskExecutorServices,
+        options: impl Fn(&TaskInformation) -> Result<TaskOptions, Failure> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                services,
+                options: Box::new(options),
+                job_masters: Mutex::default(),
+                inbox: Mutex::default(),
+                tasks: Mutex::default(),
+            }),
+        }
+    }
+
+    /// From now on tells this JobMaster of the job's tasks.
+    pub fn connect(&self, job: JobId, epoch: flumen_core::ids::LeaderEpoch, job_master: Arc<dyn JobMasterGateway>) {
+        self.shared.job_masters.lock().insert(job, Arc::new(Outbox::new(job, epoch, job_master)));
+    }
+
+    /// Forgets a job whose tasks have all ended, and releases what is left of its partitions.
+    pub fn forget(&self, job: JobId) {
+        self.shared.job_masters.lock().remove(&job);
+        self.shared.inbox.lock().forget(job);
+        let mut tasks = self.shared.tasks.lock();
+        tasks.known.retain(|a| a.job != job);
+        tasks.finished.retain(|a, _| a.job != job);
+        drop(tasks);
+        self.shared.services.shuffle.registry().release_job(job);
+    }
+
+    /// Tasks that have not reported their end.
+    #[must_use]
+    pub fn live_tasks(&self) -> usize {
+        self.shared.tasks.lock().live.len()
+    }
+
+    /// What the operators of a job's tasks did so far: attempt, operator, its name, counters.
+    #[must_use]
+    pub fn operator_counts(
+        &self,
+        job: JobId,
+    ) -> Vec<(ExecutionAttemptId, OperatorUid, String, crate::metrics::OperatorCounts)> {
+        let tasks = self.shared.tasks.lock();
+        let live = tasks.live.iter().map(|(attempt, entry)| (attempt, &entry.metrics));
+        live.chain(tasks.finished.iter())
+            .filter(|(attempt, _)| attempt.job == job)
+            .flat_map(|(attempt, metrics)| {
+                metrics.iter().map(|(uid, name, counters)| (*attempt, uid.clone(), name.clone(), counters.counts()))
+            })
+            .collect()
+    }
+}
+
+impl TaskExecutorGateway for TaskExecutor {
+    fn send(&self, message: Envelope<TaskExecutorMessage>) {
+        // Accepting and acting are one step, so that two senders' threads cannot swap messages in between.
+        let mut inbox = self.shared.inbox.lock();
+        for message in inbox.accept(message) {
+            self.shared.act(message);
+        }
+    }
+}
+
+impl Shared {
+    fn act(self: &Arc<Self>, message: TaskExecutorMessage) {
+        let mail = |attempt: ExecutionAttemptId, mail: Mail| {
+            if let Some(entry) = self.tasks.lock().live.get(&attempt) {
+                entry.mailbox.send(mail);
+            }
+        };
+        match message {
+            TaskExecutorMessage::SubmitTask(descriptor) => {
+                let attempt = descriptor.attempt;
+                if !self.tasks.lock().known.insert(attempt) {
+                    return;
+                }
+                if let Err(failure) = deploy::deploy(self, *descriptor) {
+                    self.tasks.lock().live.remove(&attempt);
+                    self.report(attempt, ExecutionState::Failed, Some(FailureReport::from(&failure)));
+                }
+            }
+            TaskExecutorMessage::CancelTask { attempt } => {
+                let mut tasks = self.tasks.lock();
+                if let Some(entry) = tasks.live.get(&attempt) {
+                    entry.mailbox.send(Mail::Cancel);
+                } else if tasks.known.insert(attempt) {
+                    drop(tasks);
+                    self.report(attempt, ExecutionState::Canceled, None);
+                }
+            }
+            TaskExecutorMessage::TriggerCheckpoint { attempt, barrier } => mail(attempt, Mail::TriggerCheckpoint(barrier)),
+            TaskExecutorMessage::NotifyCheckpointComplete { attempt, checkpoint } => {
+                mail(attempt, Mail::CheckpointComplete(checkpoint));
+            }
+            TaskExecutorMessage::NotifyCheckpointAborted { attempt, checkpoint, .. } => {
+                mail(attempt, Mail::CheckpointAborted(checkpoint));
+            }
+            TaskExecutorMessage::ReleasePartitions { partitions } => {
+                for partition in partitions {
+                    self.services.shuffle.registry().release(partition);
+                }
+            }
+            TaskExecutorMessage::AssignSplits { attempt, operator, request, splits, last } => {
+                let mut tasks = self.tasks.lock();
+                if let Some(entry) = tasks.live.get_mut(&attempt)
+                    && entry.requests.get(&operator) == Some(&request)
+                {
+                    entry.requests.remove(&operator);
+                    entry.mailbox.send(Mail::AssignSplits { uid: operator, splits, last });
+                }
+            }
+            _ => tracing::error!("a message of a newer version was ignored"),
+        }
+    }
+
+    /// Tells the JobMaster.
+    fn tell(&self, job: JobId, message: JobMasterMessage) {
+        let outbox = self.job_masters.lock().get(&job).map(Arc::clone);
+        if let Some(outbox) = outbox {
+            outbox.send(message);
+        }
+    }
+
+    fn report(&self, attempt: ExecutionAttemptId, state: ExecutionState, failure: Option<FailureReport>) {
+        self.tell(attempt.job, JobMasterMessage::TaskStateChanged(TaskStateChanged { attempt, state, failure }));
+    }
+
+    /// The task is over.
+    fn ended(&self, attempt: ExecutionAttemptId, state: ExecutionState, failure: Option<FailureReport>) {
+        let mut tasks = self.tasks.lock();
+        if let Some(entry) = tasks.live.remove(&attempt) {
+            tasks.finished.insert(attempt, entry.metrics);
+        }
+        drop(tasks);
+        self.report(attempt, state, failure);
+    }
+
+    fn request_split(&self, attempt: ExecutionAttemptId, operator: &OperatorUid, request: u64) {
+        if let Some(entry) = self.tasks.lock().live.get_mut(&attempt) {
+            entry.requests.insert(operator.clone(), request);
+        }
+        self.tell(attempt.job, JobMasterMessage::RequestSplit { attempt, operator: operator.clone(), request });
+    }
+}
+
+pub(crate) type WeakShared = Weak<Shared>;
