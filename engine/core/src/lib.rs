@@ -12,6 +12,7 @@
 //! | [`spec`] | [`OperatorSpec`](spec::OperatorSpec) and the payloads of the built-in operators |
 //! | [`graph`] | StreamGraph, JobGraph, partitioners, and the translation between them |
 //! | [`source`], [`sink`], [`catalog`] | the traits that connectors implement |
+//! | [`connectors`] | the connectors of a process, by name |
 //! | [`waiting`] | work that must wait: an executor for it and the wake-up that follows |
 //! | [`meter`] | what a holder of memory reports to |
 //! | [`failure`] | the one question asked of every error that ends a task |
@@ -21,6 +22,7 @@
 
 pub mod batch;
 pub mod catalog;
+pub mod connectors;
 pub mod element;
 pub mod expr;
 pub mod failure;

@@ -166,7 +166,9 @@ fn writers(
                 .iter()
                 .find(|o| o.produced.iter().any(|p| descriptor.task.vertex.produced[*p].id == result.data_set))
                 .and_then(|o| o.spec.output.clone())
-                .ok_or_else(|| Failure::bug(format!("{} is produced by no operator with an output", result.data_set)))?;
+                .ok_or_else(|| {
+                    Failure::bug(format!("{} is produced by no operator with an output", result.data_set))
+                })?;
             let partition = PartitionDescriptor {
                 id: ResultPartitionId { data_set: result.data_set, producer: descriptor.attempt },
                 partition_type: result.partition_type,
@@ -180,7 +182,8 @@ fn writers(
                     DistributionPattern::Pointwise => 0,
                 },
             };
-            let meter: Arc<dyn MemoryMeter> = Arc::new(ReservationMeter(budget.reserve(&format!("{}", result.data_set))));
+            let meter: Arc<dyn MemoryMeter> =
+                Arc::new(ReservationMeter(budget.reserve(&format!("{}", result.data_set))));
             let rng = Rng::stream(shared.services.seed, &partition.id.to_string());
             let writer = shared.services.shuffle.create_writer(&partition, options.partition.clone(), meter, rng);
             writer.map_err(network)

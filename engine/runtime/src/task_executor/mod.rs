@@ -233,7 +233,9 @@ impl Shared {
                     self.report(attempt, ExecutionState::Canceled, None);
                 }
             }
-            TaskExecutorMessage::TriggerCheckpoint { attempt, barrier } => mail(attempt, Mail::TriggerCheckpoint(barrier)),
+            TaskExecutorMessage::TriggerCheckpoint { attempt, barrier } => {
+                mail(attempt, Mail::TriggerCheckpoint(barrier))
+            }
             TaskExecutorMessage::NotifyCheckpointComplete { attempt, checkpoint } => {
                 mail(attempt, Mail::CheckpointComplete(checkpoint));
             }
