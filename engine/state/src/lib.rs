@@ -1,5 +1,24 @@
-//! Keyed and operator state, snapshots and checkpoint storage.
+//! Keyed and operator state, aggregates over it, snapshots and checkpoint storage.
+//!
+//! | module | idea |
+//! |---|---|
+//! | [`keyed`] | groups by key, a batch at a time; the table of every aggregate and keyed state |
+//! | [`aggregate`] | columns of accumulators: update, merge, retract, export |
+//! | [`pages`] | charged memory that snapshots share and writers copy |
+//! | [`snapshot`] | what an operator hands over at a barrier, and gets back on restore |
+//!
+//! State is written by one thread and never waits; snapshots and storage are read and written on I/O threads. There is
+//! no clock here, and no file but through `flumen_io::FileSystem`.
 
+pub mod aggregate;
+mod error;
+pub mod keyed;
+pub mod pages;
 pub mod snapshot;
+mod values;
 
+pub use aggregate::{Accumulator, AccumulatorContext, AggregateFunction, AggregateRegistry, StateInput, UpdateInput};
+pub use error::{Result, StateError};
+pub use keyed::{Groups, KeyInput, KeyedTable, RowInput, SlotCursor};
+pub use pages::{MeteredPages, PageSource, SegmentPages};
 pub use snapshot::{KeyedPart, KeyedRows, ListPart, OperatorSnapshot, RestoredState};

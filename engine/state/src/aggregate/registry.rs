@@ -1,0 +1,229 @@
+//! Aggregate functions by name: what they return, and how their accumulators are made.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use flumen_core::spec::relational::AggregateCall;
+use flumen_core::types::{DECIMAL_PRECISION_MAX, Field, LogicalType};
+
+use super::boolean::{BooleanFold, Connective};
+use super::bytes::{Keep, KeptBytes};
+use super::count::Count;
+use super::extreme::{Direction, Extreme};
+use super::mean::Mean;
+use super::moments::{Moment, Moments};
+use super::numbers::scale_of;
+use super::pick::{Pick, Which};
+use super::sum::{ExactSum, FloatSum};
+use super::{Accumulator, AccumulatorContext, type_list};
+use crate::error::{Result, StateError};
+use crate::pages::MeteredPages;
+
+/// A function that turns many rows into one value.
+pub trait AggregateFunction: Send + Sync {
+    /// What it returns for arguments of these types; `None` if it does not take them.
+    fn return_type(&self, args: &[LogicalType]) -> Option<LogicalType>;
+
+    /// An accumulator for a call, whose argument types [`Self::return_type`] takes. The call's return type wins over
+    /// the function's.
+    ///
+    /// # Errors
+    /// If it cannot return that type.
+    fn create(&self, call: &AggregateCall, context: &AccumulatorContext) -> Result<Box<dyn Accumulator>>;
+}
+
+/// The built-in function of a name.
+#[derive(Clone, Copy)]
+enum BuiltIn {
+    Count,
+    Sum,
+    Mean,
+    Extreme(Direction),
+    Pick(Which),
+    Boolean(Connective),
+    Moment(Moment),
+}
+
+const fn moment(sample: bool, root: bool) -> BuiltIn {
+    BuiltIn::Moment(Moment { sample, root })
+}
+
+const BUILT_IN: &[(&str, BuiltIn)] = &[
+    ("count", BuiltIn::Count),
+    ("sum", BuiltIn::Sum),
+    ("avg", BuiltIn::Mean),
+    ("min", BuiltIn::Extreme(Direction::Min)),
+    ("max", BuiltIn::Extreme(Direction::Max)),
+    ("first_value", BuiltIn::Pick(Which::First)),
+    ("last_value", BuiltIn::Pick(Which::Last)),
+    ("bool_and", BuiltIn::Boolean(Connective::And)),
+    ("every", BuiltIn::Boolean(Connective::And)),
+    ("bool_or", BuiltIn::Boolean(Connective::Or)),
+    ("variance", moment(true, false)),
+    ("var_samp", moment(true, false)),
+    ("var_pop", moment(false, false)),
+    ("stddev", moment(true, true)),
+    ("stddev_samp", moment(true, true)),
+    ("stddev_pop", moment(false, true)),
+];
+
+fn is_number(data_type: &LogicalType) -> bool {
+    data_type.is_integer() || data_type.is_float() || matches!(data_type, LogicalType::Decimal { .. })
+}
+
+/// Whether a value is kept as an unsigned integer, and of 128 bits; `None` for strings.
+fn code_width(data_type: &LogicalType) -> Option<usize> {
+    match data_type {
+        LogicalType::Utf8 | LogicalType::Binary => None,
+        _ => data_type.fixed_width(),
+    }
+}
+
+impl AggregateFunction for BuiltIn {
+    fn return_type(&self, args: &[LogicalType]) -> Option<LogicalType> {
+        let decimal = |scale: i8| LogicalType::Decimal { precision: DECIMAL_PRECISION_MAX, scale };
+        if matches!(self, Self::Count) {
+            return Some(LogicalType::Int64);
+        }
+        let [arg] = args else { return None };
+        match self {
+            Self::Count => None,
+            Self::Sum => match arg {
+                LogicalType::Int64 | LogicalType::UInt64 => Some(decimal(0)),
+                integer if integer.is_integer() => Some(LogicalType::Int64),
+                LogicalType::Float32 | LogicalType::Float64 => Some(LogicalType::Float64),
+                LogicalType::Decimal { scale, .. } => Some(decimal(*scale)),
+                _ => None,
+            },
+            Self::Mean => match arg {
+                LogicalType::Decimal { scale, .. } => Some(decimal((*scale).max(6))),
+                number if is_number(number) => Some(LogicalType::Float64),
+                _ => None,
+            },
+            Self::Extreme(_) | Self::Pick(_) => match arg {
+                LogicalType::Null | LogicalType::Interval => None,
+                simple => simple.fixed_width().map(|_| simple.clone()),
+            },
+            Self::Boolean(_) => (*arg == LogicalType::Boolean).then_some(LogicalType::Boolean),
+            Self::Moment(_) => is_number(arg).then_some(LogicalType::Float64),
+        }
+    }
+
+    fn create(&self, call: &AggregateCall, context: &AccumulatorContext) -> Result<Box<dyn Accumulator>> {
+        let returns = &call.return_type;
+        let unsupported = || StateError::UnsupportedAggregate {
+            function: call.function.clone(),
+            problem: format!("of {} cannot return {returns}; cast its argument", type_list(&call.arg_types)),
+        };
+        if matches!(self, Self::Count) {
+            return if *returns == LogicalType::Int64 { Ok(Box::new(Count::new(context))) } else { Err(unsupported()) };
+        }
+        let [arg] = call.arg_types.as_slice() else { return Err(unsupported()) };
+        let same_scale = scale_of(arg) == scale_of(returns);
+        let exact = |data_type: &LogicalType| is_number(data_type) && !data_type.is_float();
+        Ok(match self {
+            Self::Count => return Err(unsupported()),
+            Self::Sum if returns.is_float() => Box::new(FloatSum::new(arg, returns.clone(), context)),
+            Self::Sum if exact(arg) && exact(returns) && same_scale => {
+                Box::new(ExactSum::new(returns.clone(), context))
+            }
+            Self::Mean if returns.is_float() || (exact(arg) && exact(returns)) => {
+                Box::new(Mean::new(arg, returns.clone(), context))
+            }
+            Self::Extreme(_) | Self::Pick(_) if returns != arg => return Err(unsupported()),
+            Self::Extreme(direction) => match code_width(arg) {
+                None => Box::new(KeptBytes::new(Keep::Extreme(*direction), arg.clone(), context)),
+                Some(16) => Box::new(Extreme::<u128>::new(*direction, arg.clone(), context)),
+                Some(_) => Box::new(Extreme::<u64>::new(*direction, arg.clone(), context)),
+            },
+            Self::Pick(which) => match code_width(arg) {
+                None => Box::new(KeptBytes::new(Keep::Pick(*which), arg.clone(), context)),
+                Some(16) => Box::new(Pick::<u128>::new(*which, arg.clone(), context)),
+                Some(_) => Box::new(Pick::<u64>::new(*which, arg.clone(), context)),
+            },
+            Self::Boolean(connective) if *returns == LogicalType::Boolean => {
+                Box::new(BooleanFold::new(*connective, context))
+            }
+            Self::Moment(moment) if *returns == LogicalType::Float64 => Box::new(Moments::new(*moment, arg, context)),
+            _ => return Err(unsupported()),
+        })
+    }
+}
+
+/// Aggregate functions by name. Clones share the functions.
+#[derive(Clone)]
+pub struct AggregateRegistry {
+    functions: BTreeMap<String, Arc<dyn AggregateFunction>>,
+}
+
+impl Default for AggregateRegistry {
+    /// All built-in functions.
+    fn default() -> Self {
+        let function = |built_in: &BuiltIn| -> Arc<dyn AggregateFunction> { Arc::new(*built_in) };
+        Self { functions: BUILT_IN.iter().map(|(name, f)| ((*name).to_owned(), function(f))).collect() }
+    }
+}
+
+impl AggregateRegistry {
+    /// Adds a function, or replaces the one of this name.
+    pub fn register(&mut self, name: impl Into<String>, function: Arc<dyn AggregateFunction>) {
+        self.functions.insert(name.into(), function);
+    }
+
+    /// All names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.functions.keys().map(String::as_str)
+    }
+
+    /// What a function returns for arguments of these types.
+    ///
+    /// # Errors
+    /// [`StateError::UnknownAggregate`] if there is no such function or it does not take them.
+    pub fn return_type(&self, function: &str, args: &[LogicalType]) -> Result<LogicalType> {
+        let returned = self.functions.get(function).and_then(|f| f.return_type(args));
+        returned.ok_or_else(|| self.unknown(function, args, "anything"))
+    }
+
+    fn unknown(&self, function: &str, args: &[LogicalType], returns: &str) -> StateError {
+        StateError::UnknownAggregate {
+            function: function.to_owned(),
+            args: type_list(args),
+            returns: returns.to_owned(),
+            known: self.names().collect::<Vec<_>>().join(", "),
+        }
+    }
+
+    /// An accumulator for a call.
+    ///
+    /// # Errors
+    /// If the function is unknown, does not take the arguments, cannot return the call's type, is asked to take only
+    /// distinct values, or to take rows back and cannot.
+    pub fn create(&self, call: &AggregateCall, context: &AccumulatorContext) -> Result<Box<dyn Accumulator>> {
+        let unknown = || self.unknown(&call.function, &call.arg_types, &call.return_type.to_string());
+        let function = self.functions.get(&call.function).ok_or_else(unknown)?;
+        function.return_type(&call.arg_types).ok_or_else(unknown)?;
+        if call.distinct {
+            return Err(StateError::UnsupportedAggregate {
+                function: call.function.clone(),
+                problem: "over DISTINCT values is not supported here; group by the argument first".into(),
+            });
+        }
+        let accumulator = function.create(call, context)?;
+        if context.retracting && !accumulator.supports_retract() {
+            return Err(StateError::UnsupportedAggregate {
+                function: call.function.clone(),
+                problem: "cannot take rows back yet; feed it an append-only input".into(),
+            });
+        }
+        Ok(accumulator)
+    }
+
+    /// Fields of the exported state of a call: what a local phase sends to the global one.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn state_fields(&self, call: &AggregateCall, retracting: bool) -> Result<Vec<Field>> {
+        let context = AccumulatorContext { pages: MeteredPages::unmetered(), retracting };
+        Ok(self.create(call, &context)?.state_fields())
+    }
+}
