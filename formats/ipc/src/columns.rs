@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{Array, ArrayRef, Int8Array, Int32Array, PrimitiveArray, RecordBatch, RecordBatchOptions};
-use arrow_array::{RunArray, UInt32Array, UInt64Array};
+use arrow_array::{RunArray, UInt32Array, UInt64Array, new_empty_array};
 use arrow_buffer::ScalarBuffer;
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 use arrow_select::take::take;
@@ -37,6 +37,8 @@ pub(crate) fn carry(batch: &Batch, with_hashes: bool) -> Result<RecordBatch, Arr
         let (array, role) = match column {
             Column::Constant(value) if rows > 0 => (constant_run(value, rows)?, Some(CONSTANT)),
             Column::Constant(value) => (value.slice(0, 0), None),
+            // Arrow does not write runs of nothing in a way that it reads.
+            Column::Array(array) if rows == 0 => (flat(array)?, None),
             Column::Array(array) => (compact(select(array, selection.as_ref())?)?, None),
         };
         fields.push(carrier_field(field, array.data_type(), role));
@@ -74,6 +76,14 @@ fn constant_run(value: &ArrayRef, rows: usize) -> Result<ArrayRef, ArrowError> {
         _ => Arc::clone(value),
     };
     Ok(Arc::new(RunArray::<Int32Type>::try_new(&Int32Array::from(vec![end]), &compact(value)?)?))
+}
+
+/// No rows, with the values' own type.
+fn flat(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    Ok(match array.data_type() {
+        DataType::RunEndEncoded(_, values) => new_empty_array(values.data_type()),
+        data_type => compact(new_empty_array(data_type))?,
+    })
 }
 
 /// Leaves behind what the rows do not refer to: view buffers that are mostly others' bytes, dictionaries larger than

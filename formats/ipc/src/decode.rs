@@ -16,6 +16,7 @@ use flumen_core::types::SchemaRef;
 use crate::columns::Layout;
 use crate::error::{FrameError, Result};
 use crate::header::{FRAME_ALIGNMENT, FrameFlags, FrameHeader, HEADER_BYTES, ROWS_MAX, frame_checksum};
+use crate::schema::check_schema;
 use crate::validate::{Located, check_batch, for_each_message};
 
 /// Limits for bytes that come from outside.
@@ -155,6 +156,7 @@ impl FrameDecoder {
             return Err(FrameError::malformed("a schema where none belongs"));
         }
         let schema = located.message.header_as_schema().ok_or_else(|| FrameError::malformed("an empty schema"))?;
+        check_schema(&schema)?;
         let carrier = Arc::new(arrow_ipc::convert::fb_to_schema(schema));
         let layout = Layout::new(&carrier, self.expected.as_ref())?;
         self.channel = Some(Channel { carrier, layout, dictionaries: HashMap::new() });
@@ -169,6 +171,7 @@ impl FrameDecoder {
         if dictionary.isDelta() {
             return Err(FrameError::malformed("a dictionary delta"));
         }
+        let aligned = data.compression().is_none();
         let values = dictionary_type(&channel.carrier, dictionary.id())?;
         let bytes = body.slice_with_length(located.body.start, located.body.len());
         let size = check_batch(&data, &bytes, &Schema::new(vec![Field::new("", values, true)]))?;
@@ -178,7 +181,7 @@ impl FrameDecoder {
             &channel.carrier,
             &mut channel.dictionaries,
             &MetadataVersion::V5,
-            true,
+            aligned,
             UnsafeFlag::new(),
         )
         .map_err(|source| FrameError::Arrow { source })?;
@@ -209,9 +212,11 @@ impl FrameDecoder {
         {
             return Err(FrameError::malformed("header and record batch say different things"));
         }
+        // Decompressed buffers lie where the allocator puts them; Arrow moves those that need it.
+        let aligned = batch.compression().is_none();
         let carrier = Arc::clone(&channel.carrier);
         RecordBatchDecoder::try_new(&bytes, batch, carrier, &channel.dictionaries, &MetadataVersion::V5)
-            .map(|decoder| decoder.with_require_alignment(true))
+            .map(|decoder| decoder.with_require_alignment(aligned))
             .and_then(RecordBatchDecoder::read_record_batch)
             .map_err(|source| FrameError::Arrow { source })
     }

@@ -24,6 +24,7 @@ pub mod decode;
 pub mod encode;
 pub mod error;
 pub mod header;
+mod schema;
 #[cfg(test)]
 mod tests;
 mod validate;

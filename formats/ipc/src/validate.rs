@@ -5,6 +5,7 @@
 //! their alignment, decompressed lengths, counts of variadic buffers. Values within buffers (offsets, codes, UTF-8) are
 //! validated by Arrow itself when it builds the arrays.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use arrow_ipc::{CompressionType, Message, MetadataVersion, RecordBatch, root_as_message};
@@ -63,30 +64,115 @@ fn cut(at: usize) -> FrameError {
 /// buffers have decompressed.
 pub(crate) fn check_batch(batch: &RecordBatch<'_>, body: &[u8], schema: &Schema) -> Result<u64> {
     check_rows("batch", batch.length())?;
-    let Some(nodes) = batch.nodes() else { return Err(FrameError::malformed("a batch without nodes")) };
-    for node in nodes {
-        // Children of lists may be longer than the batch.
-        if node.length() < 0 || node.length() > i64::from(u32::MAX) {
-            return Err(FrameError::malformed(format!("an array of {} rows", node.length())));
-        }
-        if node.null_count() < 0 || node.null_count() > node.length() {
-            let (nulls, length) = (node.null_count(), node.length());
-            return Err(FrameError::malformed(format!("{nulls} nulls among {length} rows")));
-        }
-    }
-    let Some(buffers) = batch.buffers() else { return Err(FrameError::malformed("a batch without buffers")) };
+    let (Some(nodes), Some(buffers)) = (batch.nodes(), batch.buffers()) else {
+        return Err(FrameError::malformed("a batch without nodes or buffers"));
+    };
     let compressed = check_codec(batch)?;
-    let mut bytes = 0u64;
+    let mut lengths = Vec::with_capacity(buffers.len());
     for buffer in buffers {
         let range = range_within(buffer.offset(), buffer.length(), body.len())?;
         if !range.start.is_multiple_of(FRAME_ALIGNMENT) {
             return Err(FrameError::malformed(format!("a buffer at {} is not aligned", range.start)));
         }
-        let length = if compressed { decompressed(&body[range])? } else { range.len() as u64 };
-        bytes = bytes.saturating_add(length);
+        lengths.push(if compressed { decompressed(&body[range])? } else { range.len() as u64 });
     }
-    check_variadic(batch, buffers.len(), schema)?;
+    let bytes = lengths.iter().fold(0u64, |sum, length| sum.saturating_add(*length));
+    let mut walk = Walk {
+        nodes: nodes.iter().map(|node| (node.length(), node.null_count())).collect(),
+        lengths: lengths.into(),
+        variadic: batch.variadicBufferCounts().into_iter().flatten().collect(),
+    };
+    for field in schema.fields() {
+        walk.array(field.data_type())?;
+    }
+    walk.finish()?;
     Ok(bytes)
+}
+
+/// Goes through nodes and buffers in the order in which Arrow's reader takes them.
+struct Walk {
+    /// Length and null count of each array.
+    nodes: VecDeque<(i64, i64)>,
+    /// Decompressed length of each buffer.
+    lengths: VecDeque<u64>,
+    /// Data buffers of each view array.
+    variadic: VecDeque<i64>,
+}
+
+impl Walk {
+    fn array(&mut self, data_type: &DataType) -> Result<()> {
+        let (length, nulls) =
+            self.nodes.pop_front().ok_or_else(|| FrameError::malformed("fewer arrays than columns"))?;
+        // Children of lists may be longer than the batch.
+        if !(0..=i64::from(u32::MAX)).contains(&length) || !(0..=length).contains(&nulls) {
+            return Err(FrameError::malformed(format!("an array of {length} rows, {nulls} of them null")));
+        }
+        match data_type {
+            DataType::Null => return Ok(()),
+            DataType::RunEndEncoded(ends, values) => {
+                self.array(ends.data_type())?;
+                return self.array(values.data_type());
+            }
+            _ => {}
+        }
+        let validity = self.buffer()?;
+        if nulls > 0 && validity < (length as u64).div_ceil(8) {
+            return Err(FrameError::malformed(format!("{validity} bytes of validity for {length} rows")));
+        }
+        match data_type {
+            DataType::Struct(fields) => fields.iter().try_for_each(|field| self.array(field.data_type())),
+            DataType::FixedSizeList(item, _) => self.array(item.data_type()),
+            DataType::List(item) | DataType::Map(item, _) => {
+                self.typed_buffer(4)?;
+                self.array(item.data_type())
+            }
+            DataType::LargeList(item) => {
+                self.typed_buffer(8)?;
+                self.array(item.data_type())
+            }
+            DataType::Utf8View | DataType::BinaryView => {
+                self.typed_buffer(16)?;
+                let count = self.variadic.pop_front().and_then(|count| usize::try_from(count).ok());
+                match count.filter(|count| *count <= self.lengths.len()) {
+                    Some(count) => drop(self.lengths.drain(..count)),
+                    None => return Err(FrameError::malformed("more view buffers than buffers")),
+                }
+                Ok(())
+            }
+            DataType::Utf8 | DataType::Binary => {
+                self.typed_buffer(4)?;
+                self.buffer().map(drop)
+            }
+            DataType::LargeUtf8 | DataType::LargeBinary => {
+                self.typed_buffer(8)?;
+                self.buffer().map(drop)
+            }
+            DataType::Dictionary(keys, _) => self.typed_buffer(keys.primitive_width().unwrap_or(1)),
+            other => self.typed_buffer(other.primitive_width().unwrap_or(1)),
+        }
+    }
+
+    /// A buffer of whole values.
+    fn typed_buffer(&mut self, width: usize) -> Result<()> {
+        let length = self.buffer()?;
+        if length.is_multiple_of(width as u64) {
+            Ok(())
+        } else {
+            Err(FrameError::malformed(format!("{length} bytes of values that take {width} each")))
+        }
+    }
+
+    fn buffer(&mut self) -> Result<u64> {
+        self.lengths.pop_front().ok_or_else(|| FrameError::malformed("fewer buffers than arrays need"))
+    }
+
+    fn finish(self) -> Result<()> {
+        if self.nodes.is_empty() && self.lengths.is_empty() && self.variadic.is_empty() {
+            Ok(())
+        } else {
+            Err(FrameError::malformed("more arrays or buffers than columns"))
+        }
+    }
 }
 
 fn check_rows(what: &str, rows: i64) -> Result<()> {
@@ -128,34 +214,5 @@ fn decompressed(buffer: &[u8]) -> Result<u64> {
         Err(_) if announced == -1 => Ok(stored),
         Ok(length) if length <= stored.saturating_mul(LZ4_RATIO_MAX).saturating_add(LZ4_SLACK_BYTES) => Ok(length),
         _ => Err(FrameError::malformed(format!("{stored} compressed bytes that stand for {announced}"))),
-    }
-}
-
-fn check_variadic(batch: &RecordBatch<'_>, buffers: usize, schema: &Schema) -> Result<()> {
-    let expected: usize = schema.fields().iter().map(|field| view_columns(field.data_type())).sum();
-    let counts = batch.variadicBufferCounts();
-    let found = counts.as_ref().map_or(0, |counts| counts.len());
-    if found != expected {
-        return Err(FrameError::malformed(format!("{found} counts of view buffers for {expected} view columns")));
-    }
-    let mut rest = buffers;
-    for count in counts.into_iter().flatten() {
-        let count = usize::try_from(count).ok().and_then(|count| rest.checked_sub(count));
-        rest = count.ok_or_else(|| FrameError::malformed("more view buffers than buffers"))?;
-    }
-    Ok(())
-}
-
-/// View arrays inside a column, in Arrow's depth-first order; dictionary values come in messages of their own.
-fn view_columns(data_type: &DataType) -> usize {
-    match data_type {
-        DataType::Utf8View | DataType::BinaryView => 1,
-        DataType::List(field)
-        | DataType::LargeList(field)
-        | DataType::FixedSizeList(field, _)
-        | DataType::Map(field, _) => view_columns(field.data_type()),
-        DataType::Struct(fields) => fields.iter().map(|field| view_columns(field.data_type())).sum(),
-        DataType::RunEndEncoded(_, values) => view_columns(values.data_type()),
-        _ => 0,
     }
 }
