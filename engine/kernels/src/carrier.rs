@@ -17,6 +17,7 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef};
 use arrow_buffer::{
     ArrowNativeType, BooleanBuffer, Buffer, IntervalDayTime, IntervalMonthDayNano, NullBuffer, ScalarBuffer,
+    ToByteSlice,
 };
 use arrow_schema::{DataType, IntervalUnit, TimeUnit};
 
@@ -88,6 +89,25 @@ impl Views<'_> {
         let (len, buffer, offset) = (view as u32 as usize, (view >> 64) as u32 as usize, (view >> 96) as u32 as usize);
         &self.buffers[buffer][offset..offset + len]
     }
+}
+
+impl ByteRows for Views<'_> {
+    #[inline(always)]
+    fn bytes(&self, row: usize) -> &[u8] {
+        let len = self.views[row] as u32;
+        if len <= VIEW_INLINE_BYTES {
+            // The bytes inside the view itself, so no copy is needed.
+            &bytes_of_view(&self.views[row])[4..4 + len as usize]
+        } else {
+            self.outside(self.views[row])
+        }
+    }
+}
+
+/// A view's sixteen bytes in memory order.
+#[inline(always)]
+fn bytes_of_view(view: &u128) -> &[u8] {
+    view.to_byte_slice()
 }
 
 /// Byte strings of one width.

@@ -6,11 +6,13 @@
 //!
 //! * [`hash`]: the one frozen hash of the engine.
 //! * [`selection`]: masks to selections.
+//! * [`compare`]: equality and order of rows.
 //! * [`gather`]: take, materialize, concatenate, compact, make portable.
 //! * [`simd`]: which instruction set is used, chosen once.
 //! * [`expr`]: compiled expressions.
 
 mod carrier;
+pub mod compare;
 mod error;
 pub mod expr;
 pub mod gather;
