@@ -221,9 +221,9 @@ pub trait SourceReader: Send {
 /// What a join build knows of its keys, for scans to skip data by.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RuntimeFilter {
-    /// Smallest key, by key column.
+    /// Smallest key, by key column; NULL where it is not known.
     pub min: Vec<crate::expr::Literal>,
-    /// Largest key, by key column.
+    /// Largest key, by key column; NULL where it is not known.
     pub max: Vec<crate::expr::Literal>,
     /// For a single integer key of a small span: one bit for each value from `min` on.
     pub bitmap: Option<Arc<[u64]>>,

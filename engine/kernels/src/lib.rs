@@ -8,6 +8,7 @@
 //! * [`selection`]: masks to selections.
 //! * [`compare`]: equality and order of rows.
 //! * [`gather`]: take, materialize, concatenate, compact, make portable.
+//! * [`join_table`]: the build side of a hash join.
 //! * [`simd`]: which instruction set is used, chosen once.
 //! * [`expr`]: compiled expressions.
 
@@ -17,6 +18,7 @@ mod error;
 pub mod expr;
 pub mod gather;
 pub mod hash;
+pub mod join_table;
 pub mod selection;
 pub mod simd;
 
