@@ -9,6 +9,7 @@
 //! * [`compare`]: equality and order of rows.
 //! * [`gather`]: take, materialize, concatenate, compact, make portable.
 //! * [`join_table`]: the build side of a hash join.
+//! * [`scatter`]: rows to many targets.
 //! * [`simd`]: which instruction set is used, chosen once.
 //! * [`expr`]: compiled expressions.
 
@@ -19,6 +20,7 @@ pub mod expr;
 pub mod gather;
 pub mod hash;
 pub mod join_table;
+pub mod scatter;
 pub mod selection;
 pub mod simd;
 
