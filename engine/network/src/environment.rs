@@ -13,7 +13,9 @@ use crate::error::{NetworkError, Result};
 use crate::gate::{ChannelInfo, GateDescriptor, GateSignals, InputGate};
 use crate::partition::PartitionStore;
 use crate::partition::pipelined::PipelinedPartition;
+use crate::partition::stored::{StoredOptions, StoredPartition};
 use crate::registry::PartitionRegistry;
+use crate::spill::SpillSpace;
 use crate::transport::{ChannelRequest, LocalTransport, Transport};
 use crate::writer::{PartitionConfig, PartitionDescriptor, PartitionerRegistry, ResultPartitionWriter};
 
@@ -35,6 +37,7 @@ pub struct ShuffleEnvironment {
     options: EnvironmentOptions,
     registry: Arc<PartitionRegistry>,
     transport: Arc<dyn Transport>,
+    spill: Arc<SpillSpace>,
 }
 
 impl ShuffleEnvironment {
@@ -53,7 +56,8 @@ impl ShuffleEnvironment {
         registry: Arc<PartitionRegistry>,
         transport: Arc<dyn Transport>,
     ) -> Self {
-        Self { options, registry, transport }
+        let spill = SpillSpace::new(Arc::clone(&options.file_system), options.spill_directory.clone());
+        Self { options, registry, transport, spill }
     }
 
     /// The partitions of this TaskManager.
@@ -111,10 +115,16 @@ impl ShuffleEnvironment {
                     on_consumed,
                 )))
             }
-            other => Err(NetworkError::Partitioner {
-                partitioner: descriptor.partitioner.name().into(),
-                problem: format!("{other:?} is not built yet").into(),
-            }),
+            partition_type => Ok(StoredPartition::new(StoredOptions {
+                id,
+                partition_type,
+                subpartitions: descriptor.subpartitions,
+                memory_bytes: config.store_memory_bytes,
+                compress: config.compress,
+                charge: MemoryCharge::new(meter),
+                spill: self.spill.enter(id.to_string()),
+                blocking: Arc::clone(&self.options.blocking),
+            })),
         }
     }
 
@@ -142,9 +152,16 @@ impl ShuffleEnvironment {
         })
     }
 
-    /// Whether no partition is held and no consumer waits: what must hold when the last job has ended.
+    /// Bytes of the spill file that partitions hold.
+    #[must_use]
+    pub fn spilled_bytes(&self) -> u64 {
+        self.spill.used_bytes()
+    }
+
+    /// Whether no partition is held, no consumer waits and nothing is on file: what must hold when the last job has
+    /// ended.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.registry.is_empty()
+        self.registry.is_empty() && self.spilled_bytes() == 0
     }
 }

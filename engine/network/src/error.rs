@@ -5,7 +5,7 @@ use std::sync::Arc;
 use flumen_core::failure::{Failure, FailureKind};
 use flumen_core::ids::ResultPartitionId;
 use flumen_formats_ipc::FrameError;
-use flumen_io::IoError;
+use flumen_memory::MemoryError;
 
 /// The result of an operation of this crate.
 pub type Result<T, E = NetworkError> = std::result::Result<T, E>;
@@ -92,7 +92,7 @@ pub enum NetworkError {
         partition: ResultPartitionId,
         /// Why.
         #[source]
-        source: Arc<IoError>,
+        source: Arc<MemoryError>,
     },
     /// Work that was handed to an I/O thread panicked.
     #[error("background work for {partition} panicked")]

@@ -25,6 +25,7 @@ pub mod partition;
 pub mod registry;
 mod size;
 mod snapshot;
+mod spill;
 mod sync;
 #[cfg(all(test, not(loom)))]
 mod tests;

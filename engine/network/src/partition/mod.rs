@@ -8,6 +8,7 @@
 //! on any thread. Listeners and wakers are called without locks held and must only queue and wake.
 
 pub(crate) mod pipelined;
+pub(crate) mod stored;
 
 use std::sync::Arc;
 use std::task::Waker;
