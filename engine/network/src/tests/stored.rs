@@ -233,7 +233,7 @@ fn released_partitions_leave_no_file() {
     assert_eq!(error.failure_kind(), FailureKind::PartitionMissing);
     drop((gate, writer));
     assert!(environment.is_empty());
-    assert_eq!((files.paths().len(), files.handles_open()), (0, 0));
+    assert_eq!((files.paths(), files.handles_open()), (vec!["/spill".into()], 0), "the directory, and nothing in it");
 }
 
 /// Refuses more than a limit.
