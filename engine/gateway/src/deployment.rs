@@ -49,6 +49,9 @@ pub struct TaskDeploymentDescriptor {
     pub results: Vec<ResultPartitionDescriptor>,
     /// The checkpoint to start from, if any.
     pub restore: Option<Arc<RestoreDescriptor>>,
+    /// With `restore`: all subtasks of the vertex had finished in it. What its sinks prepared is still committed, but
+    /// `finish` is not called again and nothing is emitted but the end of data.
+    pub finished_before: bool,
 }
 
 impl TaskDeploymentDescriptor {

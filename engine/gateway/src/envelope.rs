@@ -29,6 +29,29 @@ pub struct Envelope<M> {
     pub message: M,
 }
 
+/// Numbers one sender's messages to one receiver.
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    job: JobId,
+    epoch: LeaderEpoch,
+    next: u64,
+}
+
+impl Outbox {
+    /// The first message is number 0.
+    #[must_use]
+    pub fn new(job: JobId, epoch: LeaderEpoch) -> Self {
+        Self { job, epoch, next: 0 }
+    }
+
+    /// Puts the next number on `message`.
+    pub fn wrap<M>(&mut self, message: M) -> Envelope<M> {
+        let request = RequestId(self.next);
+        self.next += 1;
+        Envelope { job: self.job, epoch: self.epoch, request, message }
+    }
+}
+
 /// Why a message was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

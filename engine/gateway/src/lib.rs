@@ -30,7 +30,7 @@ pub use deployment::{
     InputGateDescriptor, ProducerGroup, RestoreDescriptor, ResultPartitionDescriptor, TaskDeploymentDescriptor,
     TaskInformation,
 };
-pub use envelope::{Envelope, EpochGuard, InOrder, RequestId, Stale};
+pub use envelope::{Envelope, EpochGuard, InOrder, Outbox, RequestId, Stale};
 pub use job_master::{
     AcknowledgeCheckpoint, CheckpointMetrics, DeclineCheckpoint, DeclineReason, FailureReport, JobMasterGateway,
     JobMasterMessage, StateHandle, TaskMetrics, TaskStateChanged,

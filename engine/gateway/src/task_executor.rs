@@ -48,8 +48,8 @@ pub enum TaskExecutorMessage {
         /// The attempt.
         attempt: ExecutionAttemptId,
     },
-    /// Begin a checkpoint here: the task takes the barrier as if all its inputs had delivered it. Sent to sources, and to
-    /// tasks whose producers have all finished. Answered by acknowledge or decline.
+    /// Begin a checkpoint here. Sent to sources, which take it at once, and to tasks whose producers have all finished,
+    /// which take it after they have read their inputs to the end. Answered by acknowledge or decline.
     TriggerCheckpoint {
         /// The attempt.
         attempt: ExecutionAttemptId,
