@@ -10,6 +10,7 @@
 //! * [`gather`]: take, materialize, concatenate, compact, make portable.
 //! * [`join_table`]: the build side of a hash join.
 //! * [`scatter`]: rows to many targets.
+//! * [`sort`]: sort, Top-N, merge.
 //! * [`simd`]: which instruction set is used, chosen once.
 //! * [`expr`]: compiled expressions.
 
@@ -23,5 +24,6 @@ pub mod join_table;
 pub mod scatter;
 pub mod selection;
 pub mod simd;
+pub mod sort;
 
 pub use error::KernelError;

@@ -13,4 +13,5 @@ mod order;
 mod tests;
 
 pub use equal::{NO_ROW, NullEquality, rows_equal};
+pub(crate) use order::sort_options;
 pub use order::{RowComparator, order_normalized};

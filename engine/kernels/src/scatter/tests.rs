@@ -44,7 +44,7 @@ fn batch(first: i64, rows: usize, variant: usize) -> Batch {
         }
     };
     let price = |id: &i64| (id % 7 != 0).then_some(id * 100);
-    let prices: ArrayRef = if variant % 2 == 0 {
+    let prices: ArrayRef = if variant.is_multiple_of(2) {
         Arc::new(ids.iter().map(price).collect::<Decimal64Array>().with_precision_and_scale(15, 2).unwrap())
     } else {
         let wide = ids.iter().map(|id| price(id).map(i128::from)).collect::<Decimal128Array>();
