@@ -9,6 +9,8 @@ use flumen_core::waiting::BlockingExecutor;
 use flumen_io::{FileSystem, Rng};
 
 use crate::charge::MemoryCharge;
+use crate::credit::CreditConfig;
+use crate::credit::gate::GateCredits;
 use crate::error::{NetworkError, Result};
 use crate::gate::{ChannelInfo, GateDescriptor, GateSignals, InputGate};
 use crate::partition::PartitionStore;
@@ -16,7 +18,7 @@ use crate::partition::pipelined::PipelinedPartition;
 use crate::partition::stored::{StoredOptions, StoredPartition};
 use crate::registry::PartitionRegistry;
 use crate::spill::SpillSpace;
-use crate::transport::{ChannelRequest, LocalTransport, Transport};
+use crate::transport::{ChannelEndpoint, ChannelRequest, LocalTransport, Transport};
 use crate::writer::{PartitionConfig, PartitionDescriptor, PartitionerRegistry, ResultPartitionWriter};
 
 /// What the environment needs from its process.
@@ -30,6 +32,26 @@ pub struct EnvironmentOptions {
     pub blocking: Arc<dyn BlockingExecutor>,
     /// User-defined partitioners.
     pub partitioners: PartitionerRegistry,
+    /// Credits of gates.
+    pub credits: CreditConfig,
+}
+
+impl EnvironmentOptions {
+    /// Without user-defined partitioners, with default credits.
+    #[must_use]
+    pub fn new(
+        spill_directory: impl Into<std::path::PathBuf>,
+        file_system: Arc<dyn FileSystem>,
+        blocking: Arc<dyn BlockingExecutor>,
+    ) -> Self {
+        Self {
+            spill_directory: spill_directory.into(),
+            file_system,
+            blocking,
+            partitioners: PartitionerRegistry::default(),
+            credits: CreditConfig::default(),
+        }
+    }
 }
 
 /// See the module.
@@ -81,7 +103,7 @@ impl ShuffleEnvironment {
         let selector = ResultPartitionWriter::selector(descriptor, &self.options.partitioners, rng)?;
         let store = self.create_store(descriptor, &config, meter)?;
         self.registry.register(Arc::clone(&store))?;
-        Ok(ResultPartitionWriter::new(store, selector, config))
+        Ok(ResultPartitionWriter::new(store, selector, Arc::clone(&descriptor.schema), config))
     }
 
     fn create_store(
@@ -147,8 +169,10 @@ impl ShuffleEnvironment {
             }
         }
         let signals = Arc::new(GateSignals::new(infos.len()));
+        let credits = GateCredits::new(self.options.credits, infos.len());
         InputGate::connect(&infos, signals, |index, _, listener| {
-            self.transport.connect(&requests[index.0 as usize], listener)
+            let endpoint = ChannelEndpoint { listener, credits: Arc::clone(&credits), index: index.0 };
+            self.transport.connect(&requests[index.0 as usize], endpoint)
         })
     }
 

@@ -12,12 +12,14 @@
 //! | [`partition`] | what is kept between both ends, by type |
 //! | [`gate`] | the consumer's end: channels, fairness, blocking |
 //! | [`registry`] | the partitions of a TaskManager |
+//! | [`credit`] | how much a producer may send to another process |
 //! | [`transport`] | how a channel reaches its partition |
 //! | [`environment`] | makes writers and gates |
 //! | [`error`] | what can go wrong, and how control is to treat it |
 
 mod budget;
 mod charge;
+pub mod credit;
 pub mod environment;
 pub mod error;
 pub mod gate;
@@ -32,12 +34,16 @@ mod tests;
 pub mod transport;
 pub mod writer;
 
+pub use credit::CreditConfig;
+pub use credit::gate::GateCredits;
 pub use environment::{EnvironmentOptions, ShuffleEnvironment};
 pub use error::{NetworkError, Result};
 pub use gate::{ChannelIndex, ChannelInfo, GateDescriptor, InputDescriptor, InputGate};
 pub use partition::{ChannelReader, DataListener, Polled};
 pub use registry::PartitionRegistry;
-pub use transport::{ChannelRequest, LocalTransport, PartitionLocation, Transport};
+pub use transport::{
+    ChannelEndpoint, ChannelRequest, HostileOptions, HostileTransport, LocalTransport, PartitionLocation, Transport,
+};
 pub use writer::{
     CustomPartitioner, PartitionConfig, PartitionDescriptor, PartitionerRegistry, ResultPartitionWriter,
     WriterCounters, WriterStatus,

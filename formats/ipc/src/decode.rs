@@ -33,7 +33,7 @@ impl Default for DecodeOptions {
 }
 
 /// Reads the frames of one channel or file, in order. See [`crate::encode::FrameEncoder`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct FrameDecoder {
     options: DecodeOptions,
     expected: Option<SchemaRef>,
@@ -41,7 +41,7 @@ pub struct FrameDecoder {
 }
 
 /// What earlier frames brought.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Channel {
     carrier: Arc<Schema>,
     layout: Layout,

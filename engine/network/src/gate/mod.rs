@@ -205,7 +205,7 @@ impl InputGate {
     /// If there is no such channel.
     pub fn snapshot_channel_state(&self, channel: ChannelIndex) -> Result<Vec<Buffer>> {
         let state = &self.channels[channel.0 as usize];
-        let batches = state.reader.as_ref().map(|r| r.in_flight()).unwrap_or_default();
+        let batches = state.reader.as_ref().map_or_else(|| Ok(Vec::new()), |reader| reader.in_flight())?;
         crate::snapshot::encode_frames(state.info.partition, &batches)
     }
 

@@ -58,8 +58,11 @@ pub trait ChannelReader: Send {
     }
 
     /// Batches that have arrived on this end and are not consumed, in order, for an unaligned snapshot.
-    fn in_flight(&self) -> Vec<Batch> {
-        Vec::new()
+    ///
+    /// # Errors
+    /// If what arrived cannot be decoded.
+    fn in_flight(&self) -> Result<Vec<Batch>> {
+        Ok(Vec::new())
     }
 
     /// Ends the connection because of a failure; the producer learns of it. Dropping ends it in peace.

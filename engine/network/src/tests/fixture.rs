@@ -116,12 +116,7 @@ pub(super) fn descriptor(
 }
 
 pub(super) fn options(files: &Arc<SimulatedFileSystem>) -> EnvironmentOptions {
-    EnvironmentOptions {
-        spill_directory: "/spill".into(),
-        file_system: files.clone(),
-        blocking: Arc::new(InlineExecutor),
-        partitioners: PartitionerRegistry::default(),
-    }
+    EnvironmentOptions::new("/spill", files.clone(), Arc::new(InlineExecutor))
 }
 
 pub(super) fn file_system() -> Arc<SimulatedFileSystem> {

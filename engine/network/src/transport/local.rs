@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{ChannelRequest, Transport};
+use super::{ChannelEndpoint, ChannelRequest, Transport};
 use crate::error::{NetworkError, Result};
 use crate::partition::{ChannelReader, DataListener, Polled};
 use crate::registry::{Lookup, PartitionRegistry};
@@ -24,7 +24,18 @@ impl LocalTransport {
 }
 
 impl Transport for LocalTransport {
-    fn connect(&self, request: &ChannelRequest, listener: Arc<dyn DataListener>) -> Result<Box<dyn ChannelReader>> {
+    fn connect(&self, request: &ChannelRequest, endpoint: ChannelEndpoint) -> Result<Box<dyn ChannelReader>> {
+        self.open(request, endpoint.listener)
+    }
+}
+
+impl LocalTransport {
+    /// A reader without credits: the producing end of a channel to another process reads like a local consumer.
+    pub(crate) fn open(
+        &self,
+        request: &ChannelRequest,
+        listener: Arc<dyn DataListener>,
+    ) -> Result<Box<dyn ChannelReader>> {
         let mut channel = LocalChannel {
             registry: Arc::clone(&self.registry),
             request: request.clone(),

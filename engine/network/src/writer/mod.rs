@@ -25,6 +25,7 @@ use arrow_buffer::Buffer;
 use flumen_core::batch::Batch;
 use flumen_core::element::{Alignment, StreamElement};
 use flumen_core::ids::ResultPartitionId;
+use flumen_core::types::SchemaRef;
 use flumen_io::{MonotonicTime, Rng};
 
 pub use config::{PartitionConfig, PartitionDescriptor};
@@ -33,7 +34,7 @@ pub use custom::{CustomPartitioner, PartitionerRegistry};
 use crate::error::{NetworkError, Result};
 use crate::partition::PartitionStore;
 use crate::size::batch_bytes;
-use scatter::Scatter;
+use scatter::{Flushed, Scatter};
 use selector::{Selection, TargetSelector};
 
 /// Whether the producer may go on.
@@ -64,6 +65,8 @@ pub struct ResultPartitionWriter {
     store: Arc<dyn PartitionStore>,
     selector: TargetSelector,
     scatter: Option<Scatter>,
+    /// Scratch: batches on their way from builders to subpartitions.
+    flushed: Flushed,
     config: PartitionConfig,
     counters: Arc<WriterCounters>,
     /// When builders are flushed next.
@@ -87,9 +90,24 @@ impl ResultPartitionWriter {
         TargetSelector::new(descriptor, partitioners, rng)
     }
 
-    pub(crate) fn new(store: Arc<dyn PartitionStore>, selector: TargetSelector, config: PartitionConfig) -> Self {
-        let scatter = selector.scatters().then(|| Scatter::new(store.subpartitions() as usize));
-        Self { store, selector, scatter, config, counters: Arc::default(), flush_at: None, finished: false }
+    pub(crate) fn new(
+        store: Arc<dyn PartitionStore>,
+        selector: TargetSelector,
+        schema: SchemaRef,
+        config: PartitionConfig,
+    ) -> Self {
+        let targets = store.subpartitions();
+        let scatter = selector.scatters().then(|| Scatter::new(schema, targets, selector.hashed(), &config));
+        Self {
+            store,
+            selector,
+            scatter,
+            flushed: Vec::new(),
+            config,
+            counters: Arc::default(),
+            flush_at: None,
+            finished: false,
+        }
     }
 
     /// The partition.
@@ -155,7 +173,7 @@ impl ResultPartitionWriter {
                         self.append(target, batch.clone())?;
                     }
                 }
-                Selection::Rows(batch) => self.scatter_rows(batch)?,
+                Selection::Rows(batch) => self.scatter_rows(&batch)?,
             }
         }
         Ok(if self.is_available() { WriterStatus::Available } else { WriterStatus::Blocked })
@@ -167,38 +185,26 @@ impl ResultPartitionWriter {
         self.store.append(target, StreamElement::Batch(batch))
     }
 
-    fn scatter_rows(&mut self, batch: Batch) -> Result<()> {
+    fn scatter_rows(&mut self, batch: &Batch) -> Result<()> {
         let Some(scatter) = &mut self.scatter else { return Ok(()) };
         let id = self.store.id();
-        scatter.push(&batch, self.selector.targets()).map_err(|problem| batch_error(id, &problem))?;
+        scatter.push(batch, self.selector.rows(), &mut self.flushed).map_err(|problem| batch_error(id, &problem))?;
         let idle_rows = (self.config.batch_rows / 4).max(1);
         for target in 0..self.store.subpartitions() {
-            let pending = self.pending_rows(target);
-            let full = pending >= self.config.batch_rows || self.pending_bytes(target) >= self.config.batch_bytes;
-            if full || (pending >= idle_rows && self.store.is_starving(target)) {
-                self.flush_target(target)?;
+            if scatter.rows(target) >= idle_rows && self.store.is_starving(target) {
+                scatter.flush(target, &mut self.flushed).map_err(|problem| batch_error(id, &problem))?;
             }
         }
-        Ok(())
+        self.hand_over()
     }
 
-    fn pending_rows(&self, target: u32) -> usize {
-        self.scatter.as_ref().map_or(0, |s| s.rows(target as usize))
-    }
-
-    fn pending_bytes(&self, target: u32) -> usize {
-        self.scatter.as_ref().map_or(0, |s| s.bytes(target as usize))
-    }
-
-    fn flush_target(&mut self, target: u32) -> Result<()> {
-        let id = self.store.id();
-        let Some(scatter) = &mut self.scatter else { return Ok(()) };
-        let batches =
-            scatter.take(target as usize, self.config.batch_rows).map_err(|problem| batch_error(id, &problem))?;
-        for batch in batches {
-            self.append(target, batch)?;
-        }
-        Ok(())
+    /// Appends what builders gave.
+    fn hand_over(&mut self) -> Result<()> {
+        let mut flushed = std::mem::take(&mut self.flushed);
+        let handed = flushed.drain(..).try_for_each(|(target, batch)| self.append(target as u32, batch));
+        // The vector is used again.
+        self.flushed = flushed;
+        handed
     }
 
     /// Hands over what builders hold: the task has no input, or control is about to pass.
@@ -206,14 +212,11 @@ impl ResultPartitionWriter {
     /// # Errors
     /// As [`ResultPartitionWriter::emit`].
     pub fn flush(&mut self) -> Result<()> {
-        if self.scatter.as_ref().is_some_and(|s| !s.is_empty()) {
-            for target in 0..self.store.subpartitions() {
-                if self.pending_rows(target) > 0 {
-                    self.flush_target(target)?;
-                }
-            }
+        let id = self.store.id();
+        if let Some(scatter) = &mut self.scatter {
+            scatter.flush_all(&mut self.flushed).map_err(|problem| batch_error(id, &problem))?;
         }
-        Ok(())
+        self.hand_over()
     }
 
     /// Flushes if the buffer timeout has passed since it last did; returns when to call again, or `None` if batches
@@ -298,9 +301,7 @@ impl ResultPartitionWriter {
     /// # Errors
     /// As [`ResultPartitionWriter::emit`], and if a batch cannot be encoded.
     pub fn snapshot_channel_state(&mut self, subpartition: u32) -> Result<Vec<Buffer>> {
-        if self.pending_rows(subpartition) > 0 {
-            self.flush_target(subpartition)?;
-        }
+        self.flush()?;
         crate::snapshot::encode_frames(self.store.id(), &self.store.in_flight(subpartition))
     }
 }

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use arrow_array::ArrayRef;
 use arrow_row::{OwnedRow, RowConverter, SortField};
 use arrow_schema::SortOptions;
-use flumen_core::batch::{Batch, Column, KeyHashes};
+use flumen_core::batch::{Batch, Column};
 use flumen_core::graph::Partitioner;
-use flumen_core::key_group::{key_group_of, subtask_of};
+use flumen_core::key_group::MAX_PARALLELISM_UPPER_BOUND;
 use flumen_io::{RandomSource, Rng};
-use flumen_kernels::hash::hash_batch;
+use flumen_kernels::hash::with_key_hashes;
+use flumen_kernels::scatter::{KeyGroupTargets, PartitionedRows};
 
 use super::config::PartitionDescriptor;
 use super::custom::{CustomPartitioner, PartitionerRegistry};
@@ -26,7 +27,7 @@ pub(super) enum Selection {
     One(u32),
     /// As a whole to every subpartition.
     Every,
-    /// Row by row, by [`TargetSelector::targets`]; the batch may carry more than before (its hashes).
+    /// Row by row, by [`TargetSelector::rows`]; the batch may carry more than before (its hashes).
     Rows(Batch),
 }
 
@@ -39,7 +40,7 @@ enum Kind {
     Global,
     Hash {
         columns: Arc<[usize]>,
-        max_parallelism: u32,
+        groups: KeyGroupTargets,
     },
     Range {
         column: usize,
@@ -59,8 +60,11 @@ pub(crate) struct TargetSelector {
     /// The next target of a batch-wise partitioner.
     next: u32,
     rng: Rng,
-    /// One target for each selected row of the last batch.
+    /// The last batch's rows by target.
+    rows: PartitionedRows,
+    /// Scratch: targets of selected rows, and of physical ones.
     targets: Vec<u32>,
+    by_row: Vec<u16>,
 }
 
 impl TargetSelector {
@@ -71,6 +75,9 @@ impl TargetSelector {
             partitioner: partitioner.name().into(),
             problem: problem.into(),
         };
+        if subpartitions > MAX_PARALLELISM_UPPER_BOUND {
+            return Err(refuse(format!("at most {MAX_PARALLELISM_UPPER_BOUND} subpartitions, not {subpartitions}")));
+        }
         if subpartitions == 0 {
             return Err(refuse("a partition has at least one subpartition".to_owned()));
         }
@@ -97,7 +104,13 @@ impl TargetSelector {
                          {max_parallelism}"
                     )));
                 }
-                Kind::Hash { columns: Arc::from(columns.as_slice()), max_parallelism }
+                if !(1..=MAX_PARALLELISM_UPPER_BOUND).contains(&max_parallelism) {
+                    return Err(refuse(format!(
+                        "the maximum parallelism is {max_parallelism}, not 1 to {MAX_PARALLELISM_UPPER_BOUND}"
+                    )));
+                }
+                let groups = KeyGroupTargets::new(subpartitions, max_parallelism);
+                Kind::Hash { columns: Arc::from(columns.as_slice()), groups }
             }
             Partitioner::Range { column } => {
                 check(&[*column])?;
@@ -115,7 +128,15 @@ impl TargetSelector {
             Kind::RoundRobin | Kind::Shuffle => rng.below(u64::from(subpartitions)) as u32,
             _ => 0,
         };
-        Ok(Self { kind, subpartitions, next, rng, targets: Vec::new() })
+        Ok(Self {
+            kind,
+            subpartitions,
+            next,
+            rng,
+            rows: PartitionedRows::default(),
+            targets: Vec::new(),
+            by_row: Vec::new(),
+        })
     }
 
     /// Whether rows are divided one by one.
@@ -137,9 +158,14 @@ impl TargetSelector {
         }
     }
 
-    /// Targets of the last batch's selected rows.
-    pub(super) fn targets(&self) -> &[u32] {
-        &self.targets
+    /// The last batch's rows by target.
+    pub(super) fn rows(&self) -> &PartitionedRows {
+        &self.rows
+    }
+
+    /// The columns whose hashes choose targets, and travel on.
+    pub(super) fn hashed(&self) -> Option<Arc<[usize]>> {
+        if let Kind::Hash { columns, .. } = &self.kind { Some(Arc::clone(columns)) } else { None }
     }
 
     pub(super) fn select(&mut self, batch: &Batch) -> Result<Selection> {
@@ -159,17 +185,12 @@ impl TargetSelector {
             }
             Kind::Forward | Kind::Global => Ok(Selection::One(0)),
             _ if !by_row => Ok(Selection::One(0)),
-            Kind::Hash { columns, max_parallelism } => {
-                let values = hash_batch(batch, columns);
-                let target =
-                    |hash: u64| subtask_of(key_group_of(hash, *max_parallelism), subpartitions, *max_parallelism);
-                self.targets.clear();
-                match batch.selection() {
-                    Some(selection) => self.targets.extend(selection.iter().map(|row| target(values[*row as usize]))),
-                    None => self.targets.extend(values.iter().map(|hash| target(*hash))),
+            Kind::Hash { columns, groups } => {
+                let batch = with_key_hashes(batch.clone(), columns);
+                if let Some(hashes) = batch.hashes_of(columns) {
+                    self.rows.assign_by_hash(hashes, batch.selection(), groups);
                 }
-                let hashes = KeyHashes { columns: Arc::clone(columns), values };
-                Ok(Selection::Rows(batch.clone().with_hashes(Some(hashes))))
+                Ok(Selection::Rows(batch))
             }
             Kind::Range { column, bounds } => {
                 let Some(bounds) = bounds else {
@@ -179,6 +200,7 @@ impl TargetSelector {
                     });
                 };
                 bounds.assign(batch, *column, &mut self.targets)?;
+                self.assign_targets(batch);
                 Ok(Selection::Rows(batch.clone()))
             }
             Kind::Custom { name, columns, partitioner } => {
@@ -196,9 +218,26 @@ impl TargetSelector {
                 if let Some(target) = self.targets.iter().find(|t| **t >= subpartitions) {
                     return Err(refuse(format!("target {target} of {subpartitions} subpartitions")));
                 }
+                self.assign_targets(batch);
                 Ok(Selection::Rows(batch.clone()))
             }
         }
+    }
+
+    /// Groups the rows by `targets`, one for each selected row.
+    fn assign_targets(&mut self, batch: &Batch) {
+        self.by_row.clear();
+        match batch.selection() {
+            None => self.by_row.extend(self.targets.iter().map(|target| *target as u16)),
+            Some(selection) => {
+                self.by_row.resize(batch.physical_rows(), 0);
+                for (row, target) in selection.iter().zip(&self.targets) {
+                    self.by_row[*row as usize] = *target as u16;
+                }
+            }
+        }
+        let by_row = &self.by_row;
+        self.rows.assign(self.subpartitions as usize, by_row.len(), batch.selection(), |row| by_row[row]);
     }
 
     pub(super) fn set_range_bounds(&mut self, array: &ArrayRef) -> Result<()> {

@@ -1,0 +1,188 @@
+//! The producing end of a channel: a partition's reader in, messages out, as far as credit goes.
+//!
+//! A batch is taken from the partition only when there is credit, and cut by rows until each frame fits into what the
+//! channel's exclusive credits pay for; frames that credit does not pay for yet wait here, at most one batch's. Without
+//! credit only elements that overtake are taken. Owned by whatever drives the connection; not shared.
+
+use std::collections::VecDeque;
+
+use arrow_buffer::Buffer;
+use flumen_core::batch::Batch;
+use flumen_core::element::StreamElement;
+use flumen_core::ids::ResultPartitionId;
+use flumen_formats_ipc::{EncodeOptions, FrameEncoder};
+use std::sync::Arc;
+
+use super::message::{Body, Message};
+use crate::credit::CreditConfig;
+use crate::credit::send::SendCredits;
+use crate::error::{NetworkError, Result};
+use crate::partition::ChannelReader;
+use crate::size::batch_bytes;
+
+/// Waits for its turn, or for credit.
+enum Waiting {
+    Frame { frame: Buffer, cost: u32 },
+    Control(StreamElement),
+}
+
+/// See the module.
+pub(crate) struct OutboundChannel {
+    channel: u64,
+    partition: ResultPartitionId,
+    reader: Box<dyn ChannelReader>,
+    encoder: FrameEncoder,
+    config: CreditConfig,
+    credits: SendCredits,
+    waiting: VecDeque<Waiting>,
+    /// Backlog of the partition, as its reader said last.
+    behind: u32,
+    sequence: u64,
+    /// Rows of a frame at most; a hostile transport makes them few.
+    rows_max: usize,
+    /// `EndOfPartition` or an error was sent.
+    ended: bool,
+}
+
+impl OutboundChannel {
+    pub(crate) fn new(
+        channel: u64,
+        partition: ResultPartitionId,
+        reader: Box<dyn ChannelReader>,
+        config: CreditConfig,
+        credits: u32,
+    ) -> Self {
+        Self {
+            channel,
+            partition,
+            reader,
+            encoder: FrameEncoder::new(EncodeOptions::default()),
+            config,
+            credits: SendCredits::new(credits),
+            waiting: VecDeque::new(),
+            behind: 0,
+            sequence: 0,
+            rows_max: usize::MAX,
+            ended: false,
+        }
+    }
+
+    pub(crate) fn set_rows_max(&mut self, rows_max: usize) {
+        self.rows_max = rows_max.max(1);
+    }
+
+    pub(crate) fn on_grant(&mut self, credits: u32) {
+        self.credits.on_grant(credits);
+    }
+
+    /// The consumer or the connection failed: the producer learns of it.
+    pub(crate) fn on_break(&mut self, cause: &str) {
+        self.reader.break_connection(cause);
+        self.ended = true;
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Appends the messages that can be sent now, at most `limit`; `true` if there may be more at once.
+    pub(crate) fn pump(&mut self, limit: usize, out: &mut Vec<Message>) -> bool {
+        for _ in 0..limit {
+            if self.ended {
+                return false;
+            }
+            match self.step() {
+                Ok(Some(body)) => out.push(Message { channel: self.channel, body }),
+                Ok(None) => return false,
+                Err(error) => {
+                    self.ended = true;
+                    let missing = matches!(error, NetworkError::PartitionNotFound { .. });
+                    let body = Body::Error { missing, cause: error.to_string().into() };
+                    out.push(Message { channel: self.channel, body });
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn step(&mut self) -> Result<Option<Body>> {
+        loop {
+            if let Some(polled) = self.reader.poll(true)? {
+                return Ok(Some(self.control(polled.element, true)));
+            }
+            match self.waiting.pop_front() {
+                Some(Waiting::Control(element)) => return Ok(Some(self.control(element, false))),
+                Some(Waiting::Frame { frame, cost }) if self.credits.try_spend(cost) => {
+                    return Ok(Some(Body::Data { sequence: self.next_sequence(), backlog: self.backlog(), frame }));
+                }
+                Some(frame) => {
+                    self.waiting.push_front(frame);
+                    return Ok(self.announce());
+                }
+                None if self.credits.available() == 0 => {
+                    self.behind = u32::try_from(self.reader.queued()).unwrap_or(u32::MAX);
+                    return Ok(if self.behind > 0 { self.announce() } else { None });
+                }
+                None => {}
+            }
+            let Some(polled) = self.reader.poll(false)? else {
+                self.behind = 0;
+                return Ok(None);
+            };
+            self.behind = polled.backlog;
+            match polled.element {
+                StreamElement::Batch(batch) => self.cut(&batch)?,
+                control => self.waiting.push_back(Waiting::Control(control)),
+            }
+        }
+    }
+
+    /// Tells the consumer that something waits, once.
+    fn announce(&mut self) -> Option<Body> {
+        self.credits.should_announce().then(|| Body::Backlog { backlog: self.backlog() })
+    }
+
+    fn backlog(&self) -> u32 {
+        let here = self.waiting.iter().map(|waiting| if let Waiting::Frame { cost, .. } = waiting { *cost } else { 0 });
+        here.fold(self.behind, u32::saturating_add)
+    }
+
+    fn control(&mut self, element: StreamElement, overtakes: bool) -> Body {
+        self.ended = matches!(element, StreamElement::EndOfPartition);
+        Body::Control { sequence: self.next_sequence(), overtakes, element }
+    }
+
+    fn next_sequence(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence - 1
+    }
+
+    /// Frames of a batch, each within the channel's exclusive share. Rows are taken to be about equally wide; a piece
+    /// that is still too large is halved, and a single row that is too large goes as it is.
+    fn cut(&mut self, batch: &Batch) -> Result<()> {
+        let bytes_max = self.config.frame_bytes_max();
+        let rows = batch.num_rows();
+        let pieces = batch_bytes(batch).div_ceil(bytes_max).max(1);
+        let step = rows.div_ceil(pieces).clamp(1, self.rows_max);
+        let mut parts: VecDeque<Batch> =
+            (0..rows).step_by(step).map(|offset| batch.slice(offset, step.min(rows - offset))).collect();
+        while let Some(part) = parts.pop_front() {
+            let frame = self
+                .encoder
+                .encode(&part)
+                .map_err(|source| NetworkError::Frame { partition: self.partition, source: Arc::new(source) })?;
+            if frame.len() > bytes_max && part.num_rows() > 1 {
+                // The frame is thrown away; if it brought the schema, the next one has to bring it again.
+                self.encoder.reset();
+                let half = part.num_rows() / 2;
+                parts.push_front(part.slice(half, part.num_rows() - half));
+                parts.push_front(part.slice(0, half));
+                continue;
+            }
+            let cost = self.config.cost(frame.len());
+            self.waiting.push_back(Waiting::Frame { frame, cost });
+        }
+        Ok(())
+    }
+}
