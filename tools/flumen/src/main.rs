@@ -1,2 +1,45 @@
-//! The flumen binary.
-fn main() {}
+//! The `flumen` binary: SQL over files and streams, embedded in this process.
+//!
+//! Data goes to stdout; progress, timing, warnings and errors to stderr. Exit codes: 0 done, 1 a statement failed, 2 the
+//! command line is wrong, 130 interrupted. A closed pipe ends the program without a word.
+
+mod arguments;
+mod bench;
+mod demo;
+mod interrupt;
+mod output;
+mod progress;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = match arguments::Arguments::try_parse_from(arguments::with_verb(std::env::args_os())) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are answers, not errors.
+            let code = if error.use_stderr() { 2 } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("FLUMEN_LOG").unwrap_or_else(|_| "error".into()),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    match run::run(arguments) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) if run::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}

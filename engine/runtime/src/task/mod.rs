@@ -44,6 +44,8 @@ pub use mailbox::{Mail, MailboxSender};
 pub trait TaskHooks: Send + Sync {
     /// The operators are open and the task reads.
     fn running(&self);
+    /// All data is processed; the task stays only for the final checkpoint.
+    fn end_of_data(&self);
     /// Everything is done.
     fn finished(&self);
     /// It ended with an error.
@@ -102,6 +104,8 @@ pub struct Task {
     /// The first checkpoint whose barrier passed after the end of data.
     covering: Option<CheckpointId>,
     end_reported: bool,
+    /// The end of data has been reported.
+    told_end: bool,
     /// `EndOfPartition` has been written.
     closing: bool,
     source_stop: Option<StopMode>,
@@ -131,6 +135,7 @@ impl Task {
             final_checkpoint: setup.final_checkpoint,
             covering: None,
             end_reported: false,
+            told_end: false,
             closing: false,
             source_stop: None,
         };
@@ -199,11 +204,8 @@ impl Task {
         let Some(mail) = self.mail.pop_front() else { return Ok(false) };
         match mail {
             Mail::TriggerCheckpoint(barrier) => {
-                if self.is_source {
-                    chain.push(0, StreamElement::Barrier(barrier));
-                } else {
-                    self.hooks.decline_checkpoint(barrier.id, "only sources are triggered");
-                }
+                // Sources begin a checkpoint, and so does a task whose producers have all finished.
+                chain.push(0, StreamElement::Barrier(barrier));
             }
             Mail::CheckpointComplete(checkpoint) => {
                 chain.checkpoint_complete(checkpoint);
@@ -369,7 +371,13 @@ impl Task {
     /// Ends the partitions once all is done; whether the task is over.
     fn finish_if_ended(&mut self) -> Result<bool, Failure> {
         let Some(chain) = self.chain.as_mut() else { return Ok(false) };
-        if chain.has_ended().is_none() || self.final_checkpoint || !self.pending.is_empty() {
+        if chain.has_ended().is_none() || !self.pending.is_empty() {
+            return Ok(false);
+        }
+        if !std::mem::replace(&mut self.told_end, true) {
+            self.hooks.end_of_data();
+        }
+        if self.final_checkpoint {
             return Ok(false);
         }
         if !std::mem::replace(&mut self.closing, true) {

@@ -158,6 +158,7 @@ impl TaskHooks for Hooks {
     fn running(&self) {
         self.0.lock().events.push("running".to_owned());
     }
+    fn end_of_data(&self) {}
     fn finished(&self) {
         self.0.lock().events.push("finished".to_owned());
     }

@@ -29,6 +29,12 @@ impl TaskHooks for Hooks {
         }
     }
 
+    fn end_of_data(&self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.tell(self.task.attempt.job, JobMasterMessage::EndOfData { attempt: self.task.attempt });
+        }
+    }
+
     fn finished(&self) {
         if let Some(shared) = self.shared.upgrade() {
             shared.ended(self.task.attempt, ExecutionState::Finished, None);

@@ -13,7 +13,7 @@ mod hooks;
 mod inbox;
 mod memory;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Weak};
 
 use flumen_core::failure::Failure;
@@ -122,9 +122,13 @@ struct Tasks {
     live: HashMap<ExecutionAttemptId, TaskEntry>,
     /// Submitted at some time: a repeated submission is ignored.
     known: HashSet<ExecutionAttemptId>,
-    /// Counters of tasks that are over, kept until the job is forgotten.
+    /// Counters of tasks that are over, kept for the jobs that ended last.
     finished: HashMap<ExecutionAttemptId, Vec<(OperatorUid, String, Arc<OperatorMetrics>)>>,
+    forgotten: VecDeque<JobId>,
 }
+
+/// Ended jobs whose counters are kept.
+const ENDED_JOBS_KEPT: usize = 16;
 
 pub(crate) struct Shared {
     services: TaskExecutorServices,
@@ -168,7 +172,12 @@ impl TaskExecutor {
         self.shared.inbox.lock().forget(job);
         let mut tasks = self.shared.tasks.lock();
         tasks.known.retain(|a| a.job != job);
-        tasks.finished.retain(|a, _| a.job != job);
+        tasks.forgotten.push_back(job);
+        if tasks.forgotten.len() > ENDED_JOBS_KEPT
+            && let Some(oldest) = tasks.forgotten.pop_front()
+        {
+            tasks.finished.retain(|a, _| a.job != oldest);
+        }
         drop(tasks);
         self.shared.services.shuffle.registry().release_job(job);
     }

@@ -1,0 +1,230 @@
+//! What the jobs of one process share, whatever steps their tasks.
+//!
+//! An embedded cluster puts worker threads, tokio and the machine's files and clock under it; tests put the deterministic
+//! executor, simulated files and a simulated clock there and run the same code.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use flumen_config::Configuration;
+use flumen_connectors::collect::CollectRegistry;
+use flumen_control::job_master::{JobMaster, JobMasterOptions};
+use flumen_core::connectors::ConnectorRegistry;
+use flumen_core::failure::Failure;
+use flumen_core::graph::JobGraph;
+use flumen_core::ids::{JobId, LeaderEpoch};
+use flumen_core::waiting::{BlockingExecutor, TimerService};
+use flumen_gateway::{ClientEvent, TaskInformation};
+use flumen_io::{Clock, FileSystem, Rng};
+use flumen_kernels::expr::FunctionRegistry;
+use flumen_memory::{Arena, ArenaOptions, MemoryLayout, MemoryManager, MemoryOptions};
+use flumen_network::{EnvironmentOptions, PartitionConfig, ShuffleEnvironment};
+use flumen_operators::registry::OperatorRegistry;
+use flumen_runtime::executor::TaskRunner;
+use flumen_runtime::task_executor::{TaskExecutor, TaskExecutorServices, TaskOptions};
+use parking_lot::Mutex;
+
+use crate::job::Job;
+use crate::options;
+use crate::snapshots::Snapshots;
+
+/// What a process stands on.
+pub struct World {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Files.
+    pub file_system: Arc<dyn FileSystem>,
+    /// Steps tasks.
+    pub runner: Arc<dyn TaskRunner>,
+    /// Runs what waits.
+    pub blocking: Arc<dyn BlockingExecutor>,
+    /// Wakes at a time.
+    pub timers: Arc<dyn TimerService>,
+    /// Bytes of memory that the machine has.
+    pub machine_memory_bytes: u64,
+    /// Where exchanges and operators spill.
+    pub spill_directory: PathBuf,
+    /// Lines of the `print` connector.
+    pub print: Arc<Mutex<dyn std::io::Write + Send>>,
+}
+
+/// See the module.
+pub struct Process {
+    world: World,
+    arena: Arena,
+    memory: MemoryManager,
+    connectors: Arc<ConnectorRegistry>,
+    collect: Arc<CollectRegistry>,
+    shuffle: Arc<ShuffleEnvironment>,
+    task_executor: TaskExecutor,
+    snapshots: Arc<Snapshots>,
+    jobs: Mutex<HashMap<JobId, Arc<Job>>>,
+    slots: u32,
+}
+
+impl Process {
+    /// Assembles a process from its configuration and the world it stands on.
+    ///
+    /// # Errors
+    /// If the memory cannot be laid out.
+    pub fn assemble(world: World, configuration: &Configuration) -> anyhow::Result<Arc<Self>> {
+        let layout = MemoryLayout::compute(&MemoryOptions::from_configuration(configuration, world.machine_memory_bytes)?)?;
+        let arena = Arena::new(ArenaOptions::new(layout.arena_bytes()))?;
+        let memory = MemoryManager::new(arena.clone(), layout.managed_bytes)?;
+        let shuffle = Arc::new(ShuffleEnvironment::local(EnvironmentOptions {
+            spill_directory: world.spill_directory.clone(),
+            file_system: Arc::clone(&world.file_system),
+            blocking: Arc::clone(&world.blocking),
+            ..EnvironmentOptions::default()
+        }));
+        let collect = Arc::new(CollectRegistry::default());
+        let mut connectors = ConnectorRegistry::new();
+        flumen_connectors::register_builtin(
+            &mut connectors,
+            &flumen_connectors::BuiltinOptions {
+                file_system: Arc::clone(&world.file_system),
+                collect: Arc::clone(&collect),
+                print: Arc::clone(&world.print),
+            },
+        );
+        let connectors = Arc::new(connectors);
+        let mut functions = FunctionRegistry::with_builtin();
+        flumen_sql::register_datafusion_functions(&mut functions);
+        let mut operators = OperatorRegistry::default();
+        flumen_operators::register_builtin(&mut operators);
+        flumen_connectors::register_operators(&mut operators, &connectors);
+        let snapshots = Arc::new(Snapshots::new(Arc::clone(&world.file_system)));
+        let services = TaskExecutorServices {
+            runner: Arc::clone(&world.runner),
+            blocking: Arc::clone(&world.blocking),
+            timers: Arc::clone(&world.timers),
+            clock: Arc::clone(&world.clock),
+            operators: Arc::new(operators),
+            functions: Arc::new(functions),
+            shuffle: Arc::clone(&shuffle),
+            snapshots: Arc::<Snapshots>::clone(&snapshots),
+            memory: memory.clone(),
+            seed: configuration.get(&options::SEED),
+        };
+        let task_executor = TaskExecutor::new(services, task_options);
+        let slots = configuration.get(&options::SLOTS);
+        Ok(Arc::new(Self {
+            world,
+            arena,
+            memory,
+            connectors,
+            collect,
+            shuffle,
+            task_executor,
+            snapshots,
+            jobs: Mutex::default(),
+            slots,
+        }))
+    }
+
+    /// Starts a job. `restore` is a checkpoint to start from.
+    ///
+    /// # Errors
+    /// If the checkpoint cannot be read or does not fit the job.
+    pub fn submit(
+        self: &Arc<Self>,
+        graph: JobGraph,
+        job_options: JobMasterOptions,
+        restore: Option<&str>,
+        seed: u64,
+        listener: impl Fn(&ClientEvent) + Send + Sync + 'static,
+    ) -> Result<Arc<Job>, Failure> {
+        let graph = Arc::new(graph);
+        let restore = restore.map(|location| self.snapshots.restore_point(location, &graph)).transpose()?;
+        let epoch = LeaderEpoch(1);
+        let rng = Box::new(Rng::stream(seed, &graph.job.to_string()));
+        let master = JobMaster::new(Arc::clone(&graph), epoch, job_options, restore, None, rng);
+        let job = Job::start(self, &graph, master, epoch, self.slots, Box::new(listener));
+        self.jobs.lock().insert(graph.job, Arc::clone(&job));
+        // A short job may have ended before it stood in the table.
+        if job.end().is_some() {
+            self.job_ended(graph.job);
+        }
+        Ok(job)
+    }
+
+    /// Jobs that have not ended.
+    #[must_use]
+    pub fn jobs(&self) -> Vec<Arc<Job>> {
+        self.jobs.lock().values().map(Arc::clone).collect()
+    }
+
+    /// Whether nothing is left of any job: tasks, partitions, managed memory, results.
+    ///
+    /// # Errors
+    /// With what is left.
+    pub fn verify_empty(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(self.task_executor.live_tasks() == 0, "{} tasks are left", self.task_executor.live_tasks());
+        anyhow::ensure!(self.shuffle.is_empty(), "partitions are left: {:?}", self.shuffle.registry().partitions());
+        self.memory.verify_empty()?;
+        self.arena.verify_empty()?;
+        Ok(())
+    }
+
+    pub(crate) fn job_ended(&self, job: JobId) {
+        let job = self.jobs.lock().remove(&job);
+        // Dropped outside the lock: it may be the last share.
+        drop(job);
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.world.clock
+    }
+
+    pub(crate) fn blocking(&self) -> &Arc<dyn BlockingExecutor> {
+        &self.world.blocking
+    }
+
+    pub(crate) fn timers(&self) -> &Arc<dyn TimerService> {
+        &self.world.timers
+    }
+
+    pub(crate) fn snapshots(&self) -> &Arc<Snapshots> {
+        &self.snapshots
+    }
+
+    /// Runs the tasks.
+    #[must_use]
+    pub fn task_executor(&self) -> &TaskExecutor {
+        &self.task_executor
+    }
+
+    /// Connectors by name.
+    #[must_use]
+    pub fn connectors(&self) -> &Arc<ConnectorRegistry> {
+        &self.connectors
+    }
+
+    /// Results on their way to clients.
+    #[must_use]
+    pub fn collect(&self) -> &Arc<CollectRegistry> {
+        &self.collect
+    }
+
+    /// Managed memory.
+    #[must_use]
+    pub fn memory(&self) -> &MemoryManager {
+        &self.memory
+    }
+}
+
+/// Reads what tasks need from the job's configuration, which travels with it.
+fn task_options(task: &TaskInformation) -> Result<TaskOptions, Failure> {
+    let mut configuration = crate::configuration().map_err(Failure::bug)?;
+    for (key, value) in task.configuration.iter() {
+        configuration.set(key, value, flumen_config::Origin::Program).map_err(Failure::user)?;
+    }
+    let batch_rows = configuration.get(&options::BATCH_ROWS) as usize;
+    let partition = PartitionConfig {
+        batch_rows,
+        buffer_timeout: Some(configuration.get(&options::BUFFER_TIMEOUT)),
+        ..PartitionConfig::default()
+    };
+    Ok(TaskOptions { batch_rows, partition })
+}

@@ -1,0 +1,273 @@
+//! A session: a catalog, settings, and an embedded cluster that statements run on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use flumen_config::{Configuration, Origin};
+use flumen_core::catalog::Catalog;
+use flumen_core::failure::Failure;
+use flumen_core::graph::{ExchangeMode, StreamGraph, TranslateOptions, translate};
+use flumen_core::ids::{JobId, OperatorUid};
+use flumen_core::source::Boundedness;
+use flumen_core::spec::OperatorPayload;
+use flumen_core::spec::connector::{SinkSpec, SourceSpec};
+use flumen_io::{Clock, RandomSource, Rng};
+use flumen_sql::{MemoryCatalog, PlanOptions, Planned, Statement, plan_statement};
+
+use crate::embedded::EmbeddedCluster;
+use crate::error::SessionError;
+use crate::options::{self, ShuffleMode};
+use crate::process::Process;
+use crate::stream::{JobHandle, RowStream, Running, StatementProgress};
+
+/// What a statement came to.
+pub enum Outcome {
+    /// Rows, as they are made.
+    Rows(RowStream),
+    /// A job that runs.
+    Job(JobHandle),
+    /// Text to show.
+    Text(String),
+    /// It is done; a message for people.
+    Done(String),
+}
+
+/// A session on an embedded cluster of its own.
+pub struct Session {
+    configuration: Configuration,
+    initial: Configuration,
+    catalog: MemoryCatalog,
+    process: Arc<Process>,
+    workers: u32,
+    next_result: AtomicU64,
+    rng: Rng,
+    /// `None` for sessions over a process that someone else runs.
+    cluster: Option<EmbeddedCluster>,
+}
+
+impl Session {
+    /// Starts a cluster and opens a session on it.
+    ///
+    /// # Errors
+    /// If the cluster cannot be started.
+    pub fn open(configuration: Configuration) -> Result<Self, SessionError> {
+        let cluster = EmbeddedCluster::start(&configuration).map_err(SessionError::Setup)?;
+        let (process, workers) = (Arc::clone(cluster.process()), cluster.workers());
+        let mut session = Self::over(process, configuration, workers, Rng::from_entropy());
+        session.cluster = Some(cluster);
+        Ok(session)
+    }
+
+    /// Opens a session over a process that someone else runs (tests).
+    #[must_use]
+    pub fn over(process: Arc<Process>, configuration: Configuration, workers: u32, rng: Rng) -> Self {
+        Self {
+            initial: configuration.clone(),
+            configuration,
+            catalog: MemoryCatalog::new(),
+            process,
+            workers,
+            next_result: AtomicU64::new(0),
+            rng,
+            cluster: None,
+        }
+    }
+
+    /// What the session's jobs share.
+    #[must_use]
+    pub fn process(&self) -> &Arc<Process> {
+        &self.process
+    }
+
+    /// Divides a text into statements.
+    ///
+    /// # Errors
+    /// If it is not SQL.
+    pub fn parse(&self, text: &str) -> Result<Vec<Statement>, SessionError> {
+        Ok(flumen_sql::parse(text)?)
+    }
+
+    /// Runs one statement.
+    ///
+    /// # Errors
+    /// If it cannot be planned or started.
+    pub fn execute(&mut self, statement: &Statement) -> Result<Outcome, SessionError> {
+        let started = self.process.clock().now();
+        let result = format!("result-{}", self.next_result.fetch_add(1, Ordering::Relaxed));
+        let parallelism = match self.configuration.get(&options::PARALLELISM) {
+            0 => self.workers,
+            parallelism => parallelism,
+        };
+        let plan_options = PlanOptions {
+            parallelism,
+            job_name: self.configuration.get(&options::JOB_NAME),
+            collect_id: result.clone(),
+            now_ms: Some(self.process.clock().wall_millis()),
+            ..PlanOptions::default()
+        };
+        let planned = plan_statement(statement, &self.catalog, self.process.connectors(), &plan_options)?;
+        let plan_time = self.process.clock().now() - started;
+        self.carry_out(planned, &result, plan_time)
+    }
+
+    fn carry_out(&mut self, planned: Planned, result: &str, plan_time: Duration) -> Result<Outcome, SessionError> {
+        Ok(match planned {
+            Planned::Query { graph, schema, boundedness, .. } => {
+                let bytes = self.configuration.get(&options::RESULT_QUEUE_BYTES).saturating_usize();
+                let stream = self.process.collect().open(result, bytes);
+                let running = self.start(&graph, boundedness, plan_time, false)?;
+                let schema = schema.portable_arrow_schema();
+                Outcome::Rows(RowStream { running, stream, schema, last_progress: StatementProgress::default() })
+            }
+            Planned::Insert { graph, boundedness, .. } => {
+                let running = self.start(&graph, boundedness, plan_time, true)?;
+                Outcome::Job(JobHandle { running, last_progress: StatementProgress::default() })
+            }
+            Planned::CreateTable { table, replace, if_not_exists } => {
+                let name = table.name.clone();
+                if if_not_exists && self.catalog.table(&name)?.is_some() {
+                    return Ok(Outcome::Done(format!("table {name} exists already")));
+                }
+                self.catalog.create_table(table, replace)?;
+                Outcome::Done(format!("table {name} created"))
+            }
+            Planned::DropTable { name, if_exists } => match self.catalog.drop_table(&name)? {
+                true => Outcome::Done(format!("table {name} dropped")),
+                false if if_exists => Outcome::Done(format!("there is no table {name}")),
+                false => return Err(Failure::user(format!("there is no table {name}")).into()),
+            },
+            Planned::Set { key, value } => {
+                self.configuration.set(&key, &value, Origin::Statement)?;
+                Outcome::Done(format!("{key} = {value}"))
+            }
+            Planned::Reset { key } => {
+                match &key {
+                    Some(key) => self.configuration.reset(key, &self.initial)?,
+                    None => self.configuration = self.initial.clone(),
+                }
+                Outcome::Done(key.map_or_else(|| "all settings reset".to_owned(), |key| format!("{key} reset")))
+            }
+            Planned::ShowSettings => {
+                let lines: Vec<_> =
+                    self.configuration.effective().iter().map(|v| format!("{} = {}  # {}", v.key, v.text, v.origin)).collect();
+                Outcome::Text(lines.join("\n"))
+            }
+            Planned::Explain { text, analyze: None } => Outcome::Text(text),
+            Planned::Explain { text, analyze: Some(planned) } => {
+                let counted = self.analyze(*planned, result, plan_time)?;
+                Outcome::Text(format!("{text}\n{counted}"))
+            }
+            Planned::Rows { columns, rows } => {
+                let mut lines = vec![columns.join("\t")];
+                lines.extend(rows.iter().map(|r| r.join("\t")));
+                Outcome::Text(lines.join("\n"))
+            }
+            _ => return Err(Failure::bug("a statement was planned that the session does not know").into()),
+        })
+    }
+
+    /// Runs a statement to its end and says what its operators did.
+    fn analyze(&mut self, planned: Planned, result: &str, plan_time: Duration) -> Result<String, SessionError> {
+        let wait = Duration::from_millis(100);
+        let outcome = self.carry_out(planned, result, plan_time)?;
+        let counts = match outcome {
+            Outcome::Rows(mut rows) => {
+                let mut counts = Vec::new();
+                loop {
+                    let polled = rows.next_within(wait)?;
+                    let now = self.process.task_executor().operator_counts(rows.job().id());
+                    if !now.is_empty() {
+                        counts = now;
+                    }
+                    if matches!(polled, crate::stream::Polled::End) {
+                        break counts;
+                    }
+                }
+            }
+            _ => Vec::new(),
+        };
+        let mut lines = vec![format!("{:<44} {:>12} {:>12} {:>9} {:>10}", "operator", "rows in", "rows out", "batches", "busy ms")];
+        let mut merged: Vec<(String, flumen_runtime::metrics::OperatorCounts)> = Vec::new();
+        for (_, uid, name, count) in counts {
+            let label = format!("{name} [{uid}]");
+            match merged.iter_mut().find(|(known, _)| *known == label) {
+                Some((_, sum)) => {
+                    sum.rows_in += count.rows_in;
+                    sum.rows_out += count.rows_out;
+                    sum.batches_out += count.batches_out;
+                    sum.busy += count.busy;
+                }
+                None => merged.push((label, count)),
+            }
+        }
+        for (label, count) in merged {
+            lines.push(format!(
+                "{label:<44} {:>12} {:>12} {:>9} {:>10.2}",
+                count.rows_in,
+                count.rows_out,
+                count.batches_out,
+                count.busy.as_secs_f64() * 1e3
+            ));
+        }
+        Ok(lines.join("\n"))
+    }
+
+    fn start(
+        &mut self,
+        graph: &StreamGraph,
+        boundedness: Boundedness,
+        plan_time: Duration,
+        restorable: bool,
+    ) -> Result<Running, SessionError> {
+        let default_exchange = match (boundedness, self.configuration.get(&options::SHUFFLE_MODE)) {
+            (Boundedness::Unbounded, _) | (_, ShuffleMode::Pipelined) => ExchangeMode::Pipelined,
+            (_, ShuffleMode::Blocking) => ExchangeMode::Blocking,
+            (_, ShuffleMode::HybridFull) => ExchangeMode::HybridFull,
+            (_, ShuffleMode::HybridSelective) => ExchangeMode::HybridSelective,
+        };
+        let translate_options =
+            TranslateOptions { chaining: self.configuration.get(&options::CHAINING), default_exchange };
+        let id = JobId((u128::from(self.rng.next_u64()) << 64) | u128::from(self.rng.next_u64()));
+        let job_graph = translate(graph, id, &translate_options).map_err(Failure::user)?;
+        let uids = |kind: &str| -> Vec<OperatorUid> {
+            graph.nodes.iter().filter(|n| n.spec.kind == kind).map(|n| n.uid.clone()).collect()
+        };
+        let (sources, sinks) = (uids(SourceSpec::KIND), uids(SinkSpec::KIND));
+        let mut job_options = flumen_control::options::job_master_options(&self.configuration);
+        if !restorable {
+            job_options.checkpoints.interval = None;
+        }
+        job_options.configuration =
+            self.configuration.overrides().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let restore = match self.configuration.get(&options::RECOVERY_PATH) {
+            Some(path) if restorable => Some(self.recovery_location(&path)?),
+            _ => None,
+        };
+        let seed = self.configuration.get(&options::SEED);
+        let job = self.process.submit(job_graph, job_options, restore.as_deref(), seed, |event| {
+            tracing::info!(?event, "job");
+        })?;
+        Ok(Running { process: Arc::clone(&self.process), job, plan_time, sources, sinks })
+    }
+
+    /// The checkpoint that `execution.state-recovery.path` means.
+    fn recovery_location(&self, path: &str) -> Result<String, SessionError> {
+        if path != "latest" {
+            return Ok(path.to_owned());
+        }
+        let directory = self.configuration.get(&flumen_control::options::CHECKPOINT_DIRECTORY).ok_or_else(|| {
+            Failure::user(
+                "execution.state-recovery.path is `latest`, but execution.checkpointing.dir is not set; set it to the directory to look in",
+            )
+        })?;
+        Ok(self.process.snapshots().latest(&directory)?)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Before the catalog and the rest: jobs end first.
+        drop(self.cluster.take());
+    }
+}

@@ -1,0 +1,231 @@
+//! What a running statement is to its client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use flumen_connectors::collect::{CollectStream, Collected};
+use flumen_core::ids::JobId;
+use flumen_gateway::JobStatus;
+
+use crate::error::SessionError;
+use crate::job::Job;
+use crate::process::Process;
+
+/// How far a statement is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StatementProgress {
+    /// Rows that sources have read.
+    pub rows_read: u64,
+    /// Rows that sinks have taken.
+    pub rows_out: u64,
+    /// Managed memory in use.
+    pub memory_bytes: u64,
+    /// The most managed memory that was in use at once since the session began.
+    pub peak_memory_bytes: u64,
+}
+
+/// Cancels a statement from another thread.
+#[derive(Clone)]
+pub struct CancelHandle(pub(crate) Arc<Job>);
+
+impl CancelHandle {
+    /// Asks it to stop.
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+}
+
+pub(crate) struct Running {
+    pub(crate) process: Arc<Process>,
+    pub(crate) job: Arc<Job>,
+    pub(crate) plan_time: Duration,
+    pub(crate) sources: Vec<flumen_core::ids::OperatorUid>,
+    pub(crate) sinks: Vec<flumen_core::ids::OperatorUid>,
+}
+
+impl Running {
+    fn progress(&self) -> StatementProgress {
+        let mut progress = StatementProgress {
+            memory_bytes: self.process.memory().used_bytes(),
+            peak_memory_bytes: self.process.memory().root().peak_bytes(),
+            ..StatementProgress::default()
+        };
+        for (_, uid, _, counts) in self.process.task_executor().operator_counts(self.job.id()) {
+            if self.sources.contains(&uid) {
+                progress.rows_read += counts.rows_out;
+            }
+            if self.sinks.contains(&uid) {
+                progress.rows_out += counts.rows_in;
+            }
+        }
+        progress
+    }
+
+    /// An error if the job ended otherwise than by finishing.
+    fn check(&self, end: crate::job::JobEnd) -> Result<(), SessionError> {
+        match end.status {
+            JobStatus::Finished => Ok(()),
+            JobStatus::Canceled => Err(SessionError::Cancelled),
+            status => Err(end.failure.map_or_else(
+                || SessionError::Job {
+                    kind: flumen_core::failure::FailureKind::Bug,
+                    message: format!("the job ended as {} without a cause", status.name()),
+                },
+                SessionError::from,
+            )),
+        }
+    }
+}
+
+/// What [`RowStream::next_within`] finds.
+#[derive(Debug)]
+pub enum Polled {
+    /// Rows.
+    Batch(RecordBatch),
+    /// None yet.
+    Waiting,
+    /// There are no more.
+    End,
+}
+
+/// The rows of a query, as they are made. Dropped before its end, it cancels the query.
+pub struct RowStream {
+    pub(crate) running: Running,
+    pub(crate) stream: CollectStream,
+    pub(crate) schema: SchemaRef,
+    pub(crate) last_progress: StatementProgress,
+}
+
+impl RowStream {
+    /// Columns of the rows, in types that any Arrow reader knows.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// The next rows; waits for them for at most so long.
+    ///
+    /// # Errors
+    /// If the query failed or was cancelled.
+    pub fn next_within(&mut self, timeout: Duration) -> Result<Polled, SessionError> {
+        match self.stream.next_within(timeout) {
+            Collected::Batch(batch) => {
+                let batch = flumen_kernels::materialize::to_portable_record_batch(&batch)
+                    .map_err(|e| SessionError::from(flumen_core::failure::Failure::bug(e)))?;
+                Ok(Polled::Batch(batch))
+            }
+            Collected::Waiting => match self.running.job.end() {
+                Some(end) => {
+                    self.running.check(end)?;
+                    // The end of the job and the last rows may cross; rows that are queued are still given.
+                    Ok(if self.stream.is_ended() { Polled::End } else { Polled::Waiting })
+                }
+                None => Ok(Polled::Waiting),
+            },
+            Collected::End => {
+                self.last_progress = self.running.progress();
+                loop {
+                    if let Some(end) = self.running.job.wait_within(timeout) {
+                        self.running.check(end)?;
+                        return Ok(Polled::End);
+                    }
+                }
+            }
+        }
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn progress(&self) -> StatementProgress {
+        let now = self.running.progress();
+        if now.rows_read > 0 { now } else { StatementProgress { memory_bytes: now.memory_bytes, ..self.last_progress } }
+    }
+
+    /// How long planning took.
+    #[must_use]
+    pub fn plan_time(&self) -> Duration {
+        self.running.plan_time
+    }
+
+    /// Cancels it from another thread.
+    #[must_use]
+    pub fn cancel_handle(&self) -> CancelHandle {
+        CancelHandle(Arc::clone(&self.running.job))
+    }
+
+    /// The job that makes the rows.
+    #[must_use]
+    pub fn job(&self) -> &Arc<Job> {
+        &self.running.job
+    }
+}
+
+impl Drop for RowStream {
+    fn drop(&mut self) {
+        if self.running.job.end().is_none() {
+            self.running.job.cancel();
+        }
+    }
+}
+
+/// A job that a statement started.
+pub struct JobHandle {
+    pub(crate) running: Running,
+    pub(crate) last_progress: StatementProgress,
+}
+
+impl JobHandle {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> JobId {
+        self.running.job.id()
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.running.job.name()
+    }
+
+    /// Waits for its end for at most so long; whether it has ended.
+    ///
+    /// # Errors
+    /// If it failed or was cancelled.
+    pub fn wait_within(&mut self, timeout: Duration) -> Result<bool, SessionError> {
+        let progress = self.running.progress();
+        if progress.rows_read > 0 {
+            self.last_progress = progress;
+        }
+        match self.running.job.wait_within(timeout) {
+            Some(end) => self.running.check(end).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn progress(&self) -> StatementProgress {
+        let now = self.running.progress();
+        if now.rows_read > 0 { now } else { self.last_progress }
+    }
+
+    /// How long planning took.
+    #[must_use]
+    pub fn plan_time(&self) -> Duration {
+        self.running.plan_time
+    }
+
+    /// Cancels it from another thread.
+    #[must_use]
+    pub fn cancel_handle(&self) -> CancelHandle {
+        CancelHandle(Arc::clone(&self.running.job))
+    }
+
+    /// The job.
+    #[must_use]
+    pub fn job(&self) -> &Arc<Job> {
+        &self.running.job
+    }
+}

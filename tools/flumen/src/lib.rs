@@ -1,0 +1,3 @@
+//! What the `flumen` binary shares with tests and benchmarks.
+
+pub mod tpch;
