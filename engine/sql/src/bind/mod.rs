@@ -1,0 +1,321 @@
+//! Names to relations, columns and functions: what the front-end library asks of us while it binds a statement.
+
+pub(crate) mod aggregates;
+pub(crate) mod arithmetic;
+pub(crate) mod functions;
+pub(crate) mod table;
+pub(crate) mod tumble;
+pub(crate) mod types;
+pub(crate) mod typing;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock, OnceLock};
+
+use arrow_schema::DataType;
+use datafusion_common::config::ConfigOptions;
+use datafusion_common::{DataFusionError, ScalarValue, TableReference};
+use datafusion_expr::expr::ScalarFunction;
+use datafusion_expr::planner::{ContextProvider, ExprPlanner, PlannerResult, RawAggregateExpr, RelationPlanner};
+use datafusion_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
+use datafusion_sql::planner::{ParserOptions, SqlToRel};
+use datafusion_sql::sqlparser::ast;
+use flumen_core::catalog::{Catalog, CatalogTable};
+use flumen_core::types::{Field, Schema};
+
+use crate::error::{Result, SqlError, SqlErrorKind, did_you_mean, nearest};
+use crate::parse::normalize::looks_like_file;
+use flumen_core::connectors::{ConnectorRegistry, FILE_CONNECTOR};
+use table::ConnectedTable;
+
+/// The settings of the front-end library, which are always the same.
+pub(crate) static CONFIG: LazyLock<Arc<ConfigOptions>> = LazyLock::new(|| Arc::new(ConfigOptions::new()));
+
+static RELATION_PLANNERS: LazyLock<[Arc<dyn RelationPlanner>; 1]> = LazyLock::new(|| [Arc::new(tumble::WindowPlanner)]);
+
+static EXPR_PLANNERS: LazyLock<[Arc<dyn ExprPlanner>; 1]> = LazyLock::new(|| [Arc::new(SpecialForms)]);
+
+/// Binds one statement. Used by one thread.
+pub(crate) struct Binder<'a> {
+    catalog: &'a dyn Catalog,
+    connectors: &'a ConnectorRegistry,
+    /// Relations met so far, so that a file named twice is opened once.
+    tables: RefCell<HashMap<String, Arc<ConnectedTable>>>,
+}
+
+impl<'a> Binder<'a> {
+    pub(crate) fn new(catalog: &'a dyn Catalog, connectors: &'a ConnectorRegistry) -> Self {
+        Self { catalog, connectors, tables: RefCell::default() }
+    }
+
+    pub(crate) fn catalog(&self) -> &dyn Catalog {
+        self.catalog
+    }
+
+    /// The plan of a query as it is written.
+    pub(crate) fn bind(&self, query: ast::Query) -> Result<LogicalPlan, DataFusionError> {
+        self.front_end().sql_statement_to_plan(ast::Statement::Query(Box::new(query)))
+    }
+
+    pub(crate) fn front_end(&self) -> SqlToRel<'_, Self> {
+        let options = ParserOptions::new().with_parse_float_as_decimal(true).with_map_string_types_to_utf8view(false);
+        SqlToRel::new_with_options(self, options)
+    }
+
+    /// The relation of this name: a table of the catalog, or a file.
+    pub(crate) fn table(&self, name: &str) -> Result<Arc<ConnectedTable>> {
+        if let Some(table) = self.tables.borrow().get(name) {
+            return Ok(Arc::clone(table));
+        }
+        let found = self.catalog.table(name).map_err(|e| connector_error(&e, name))?;
+        let table = match found {
+            Some(table) => self.connect(&table)?,
+            None if looks_like_file(name) => self.file(name)?,
+            None => return Err(self.unknown_table(name)),
+        };
+        let table = Arc::new(table);
+        self.tables.borrow_mut().insert(name.to_owned(), Arc::clone(&table));
+        Ok(table)
+    }
+
+    fn connect(&self, table: &CatalogTable) -> Result<ConnectedTable> {
+        let connector = self.connectors.source(&table.connector).ok_or_else(|| {
+            if self.connectors.sink(&table.connector).is_some() {
+                SqlError::invalid(format!(
+                    "table {:?} cannot be read: connector {:?} only writes",
+                    table.name, table.connector
+                ))
+                .about(table.name.clone())
+            } else {
+                unknown_connector(&table.connector, self.connectors)
+            }
+        })?;
+        let boundedness =
+            connector.validate(&table.options, &table.schema).map_err(|e| connector_error(&e, &table.name))?;
+        let mut schema = (*table.schema).clone();
+        schema.event_time = table.watermark.as_ref().map(|w| w.column);
+        Ok(ConnectedTable {
+            name: table.name.clone(),
+            connector_name: table.connector.clone(),
+            connector: Arc::clone(connector),
+            options: table.options.clone(),
+            binder_schema: types::binder_schema(&schema),
+            schema: Arc::new(schema),
+            watermark: table.watermark.clone(),
+            boundedness,
+            statistics: OnceLock::new(),
+        })
+    }
+
+    fn file(&self, path: &str) -> Result<ConnectedTable> {
+        let connector = self
+            .connectors
+            .source(FILE_CONNECTOR)
+            .ok_or_else(|| SqlError::unsupported("files in FROM: no connector reads files").about(path))?;
+        let options = BTreeMap::from([("path".to_owned(), path.to_owned())]);
+        let schema = connector.infer_schema(&options).map_err(|e| connector_error(&e, path))?;
+        let schema = Arc::new(schema);
+        let boundedness = connector.validate(&options, &schema).map_err(|e| connector_error(&e, path))?;
+        Ok(ConnectedTable {
+            name: path.to_owned(),
+            connector_name: FILE_CONNECTOR.to_owned(),
+            connector: Arc::clone(connector),
+            options,
+            binder_schema: types::binder_schema(&schema),
+            schema,
+            watermark: None,
+            boundedness,
+            statistics: OnceLock::new(),
+        })
+    }
+
+    pub(crate) fn unknown_table(&self, name: &str) -> SqlError {
+        let names = self.catalog.table_names().unwrap_or_default();
+        let error = SqlError::new(SqlErrorKind::Unknown, format!("there is no table {name:?}")).about(name);
+        match did_you_mean(&nearest(name, names.iter().map(String::as_str))) {
+            Some(hint) => error.with_hint(hint),
+            None if names.is_empty() => {
+                error.with_hint("name a file, as in FROM 'data.parquet', or CREATE TABLE first")
+            }
+            None => {
+                let shown: Vec<&str> = names.iter().take(12).map(String::as_str).collect();
+                error.with_hint(format!("the tables are {}", shown.join(", ")))
+            }
+        }
+    }
+
+    /// How a column is written in the tables of this statement, by its lower-case name.
+    pub(crate) fn written_column(&self, lower: &str) -> Option<String> {
+        self.tables.borrow().values().find_map(|table| {
+            let index = table.binder_schema.fields().iter().position(|f| f.name() == lower)?;
+            Some(table.schema.fields[index].name.clone())
+        })
+    }
+
+    /// The written columns of a table definition, typed.
+    pub(crate) fn define_columns(&self, table: &crate::parse::CreateTable) -> Result<Schema> {
+        let definitions = table
+            .columns
+            .iter()
+            .map(|c| ast::ColumnDef { name: c.name.clone(), data_type: c.data_type.clone(), options: Vec::new() })
+            .collect();
+        let arrow = self.front_end().build_schema(definitions).map_err(|e| {
+            let message = e.strip_backtrace();
+            SqlError::invalid(message.lines().next().unwrap_or_default().to_owned())
+        })?;
+        let fields = table.columns.iter().zip(arrow.fields()).map(|(column, field)| {
+            let mut data_type = types::logical(field.data_type())
+                .map_err(|_| SqlError::unsupported(format!("columns of type {}", column.data_type)))?;
+            if let (ast::DataType::Timestamp(precision, _), flumen_core::types::LogicalType::Timestamp { zone, .. }) =
+                (&column.data_type, &data_type)
+            {
+                // Without a precision TIMESTAMP has Flink's and the standard's six digits.
+                let resolution = timestamp_resolution(precision.unwrap_or(6));
+                data_type = flumen_core::types::LogicalType::Timestamp { resolution, zone: zone.clone() };
+            }
+            let key = table.primary_key.iter().any(|k| k.eq_ignore_ascii_case(&column.name.value));
+            Ok(Field::new(&column.name.value, data_type, column.nullable && !key))
+        });
+        Ok(Schema::new(fields.collect::<Result<_>>()?))
+    }
+}
+
+fn timestamp_resolution(precision: u64) -> flumen_core::types::Resolution {
+    use flumen_core::types::Resolution;
+    match precision {
+        0 => Resolution::Second,
+        1..=3 => Resolution::Millisecond,
+        4..=6 => Resolution::Microsecond,
+        _ => Resolution::Nanosecond,
+    }
+}
+
+/// A connector's refusal, at the name of the table or file.
+pub(crate) fn connector_error(failure: &flumen_core::failure::Failure, name: &str) -> SqlError {
+    SqlError::new(SqlErrorKind::Connector, failure.chain()).about(name)
+}
+
+/// The error for a connector that is not there.
+pub(crate) fn unknown_connector(name: &str, connectors: &ConnectorRegistry) -> SqlError {
+    let error = SqlError::new(SqlErrorKind::Unknown, format!("there is no connector {name:?}")).about(name);
+    let names = connectors.names();
+    match did_you_mean(&nearest(name, names.iter().copied())) {
+        Some(hint) => error.with_hint(hint),
+        None => error.with_hint(format!("the connectors are {}", names.join(", "))),
+    }
+}
+
+fn external(error: SqlError) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+impl ContextProvider for Binder<'_> {
+    fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>, DataFusionError> {
+        match &name {
+            TableReference::Bare { table } => Ok(self.table(table).map_err(external)?),
+            other => {
+                let text = other.to_string();
+                let error = match text.rsplit('.').next() {
+                    Some("parquet" | "csv" | "json" | "ndjson" | "arrow") => {
+                        SqlError::new(SqlErrorKind::Unknown, format!("there is no table {text}"))
+                            .with_hint(format!("a file is named in quotes: FROM '{text}'"))
+                    }
+                    _ => SqlError::unsupported(format!("tables in other schemas ({text})")),
+                };
+                Err(external(error.about(text.split('.').next().unwrap_or_default().to_owned())))
+            }
+        }
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        &*EXPR_PLANNERS
+    }
+
+    fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {
+        &*RELATION_PLANNERS
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        functions::function(name)
+    }
+
+    fn get_higher_order_meta(&self, _name: &str) -> Option<Arc<HigherOrderUDF>> {
+        None
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        aggregates::function(name)
+    }
+
+    fn get_window_meta(&self, _name: &str) -> Option<Arc<WindowUDF>> {
+        None
+    }
+
+    fn get_variable_type(&self, _names: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        &CONFIG
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        functions::names()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        aggregates::names()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Syntax that stands for functions: `EXTRACT`, `SUBSTRING`, `POSITION`, `COUNT(*)`.
+#[derive(Debug)]
+struct SpecialForms;
+
+fn call(function: Arc<ScalarUDF>, args: Vec<Expr>) -> datafusion_common::Result<PlannerResult<Vec<Expr>>> {
+    Ok(PlannerResult::Planned(Expr::ScalarFunction(ScalarFunction::new_udf(function, args))))
+}
+
+impl ExprPlanner for SpecialForms {
+    fn plan_extract(&self, args: Vec<Expr>) -> datafusion_common::Result<PlannerResult<Vec<Expr>>> {
+        call(datafusion_functions::datetime::date_part(), args)
+    }
+
+    fn plan_position(&self, args: Vec<Expr>) -> datafusion_common::Result<PlannerResult<Vec<Expr>>> {
+        call(datafusion_functions::unicode::strpos(), args)
+    }
+
+    fn plan_substring(&self, args: Vec<Expr>) -> datafusion_common::Result<PlannerResult<Vec<Expr>>> {
+        call(datafusion_functions::unicode::substr(), args)
+    }
+
+    fn plan_aggregate(&self, raw: RawAggregateExpr) -> datafusion_common::Result<PlannerResult<RawAggregateExpr>> {
+        #[expect(deprecated, reason = "the binder still writes * like this")]
+        let counts_rows = raw.func.name() == "count"
+            && (raw.args.is_empty() || matches!(raw.args.as_slice(), [Expr::Wildcard { .. }]));
+        if !counts_rows || raw.distinct {
+            return Ok(PlannerResult::Original(raw));
+        }
+        let filtered = raw.filter.is_some();
+        // COUNT of a constant counts rows; the physical planner knows it by that.
+        let one = Expr::Literal(ScalarValue::Int64(Some(1)), None);
+        let count = Expr::AggregateFunction(datafusion_expr::expr::AggregateFunction::new_udf(
+            raw.func,
+            vec![one],
+            raw.distinct,
+            raw.filter,
+            raw.order_by,
+            raw.null_treatment,
+        ));
+        // Two counts with different filters must not share a name.
+        Ok(PlannerResult::Planned(if filtered { count } else { count.alias("count(*)") }))
+    }
+}

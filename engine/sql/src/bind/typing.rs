@@ -1,0 +1,100 @@
+//! The analyzer rule that gives expressions the engine's types, before the binder's own coercion runs.
+//!
+//! Integer constants that fit are INTEGER (as in PostgreSQL and Flink), and arithmetic on numbers becomes the functions
+//! of [`super::arithmetic`] with operands cast to what they take. A constant beside a decimal becomes the shortest
+//! decimal, so that `1 - discount` does not grow by the digits of a BIGINT.
+
+use datafusion_common::config::ConfigOptions;
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::{DFSchema, Result, ScalarValue};
+use datafusion_expr::expr::ScalarFunction;
+use datafusion_expr::expr_rewriter::NamePreserver;
+use datafusion_expr::utils::merge_schema;
+use datafusion_expr::{BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
+use datafusion_optimizer::analyzer::AnalyzerRule;
+
+use super::arithmetic::{Arithmetic, integer_as_decimal, numeric_types};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct EngineTypes;
+
+impl AnalyzerRule for EngineTypes {
+    fn name(&self) -> &str {
+        "engine_types"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        plan.transform_up_with_subqueries(rewrite_node).map(|t| t.data)
+    }
+}
+
+fn rewrite_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    // Limits are counted in 64 bits.
+    if matches!(plan, LogicalPlan::Limit(_)) {
+        return plan.recompute_schema().map(Transformed::yes);
+    }
+    let mut schema = merge_schema(&plan.inputs());
+    if let LogicalPlan::TableScan(scan) = &plan {
+        schema.merge(&DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?);
+    }
+    let names = NamePreserver::new(&plan);
+    let plan = plan.map_expressions(|expr| {
+        let name = names.save(&expr);
+        let rewritten = expr.transform_up(|e| rewrite_expr(e, &schema))?;
+        Ok(rewritten.update_data(|e| name.restore(e)))
+    })?;
+    match plan.data {
+        LogicalPlan::Values(values) => LogicalPlanBuilder::values(values.values)?.build().map(Transformed::yes),
+        other => other.recompute_schema().map(Transformed::yes),
+    }
+}
+
+fn rewrite_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::Literal(ScalarValue::Int64(Some(value)), metadata) => match i32::try_from(value) {
+            Ok(small) => Ok(Transformed::yes(Expr::Literal(ScalarValue::Int32(Some(small)), metadata))),
+            Err(_) => Ok(Transformed::no(Expr::Literal(ScalarValue::Int64(Some(value)), metadata))),
+        },
+        Expr::BinaryExpr(BinaryExpr { mut left, op, mut right }) => {
+            let Some(arithmetic) = Arithmetic::of(op) else {
+                return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })));
+            };
+            let (left_type, right_type) = (left.get_type(schema)?, right.get_type(schema)?);
+            // A constant integer beside a decimal is as short as it can be.
+            if left_type.is_decimal() && right_type.is_integer() {
+                shorten(&mut right);
+            } else if right_type.is_decimal() && left_type.is_integer() {
+                shorten(&mut left);
+            }
+            let types = numeric_types(arithmetic, &left.get_type(schema)?, &right.get_type(schema)?);
+            let Some((to_left, to_right, _)) = types else {
+                return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })));
+            };
+            let args = vec![cast_to(*left, to_left, schema)?, cast_to(*right, to_right, schema)?];
+            Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func: arithmetic.function(), args })))
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+fn shorten(expr: &mut Expr) {
+    if let Expr::Literal(value, _) = expr
+        && let Some(decimal) = integer_as_decimal(value)
+    {
+        *value = decimal;
+    }
+}
+
+fn cast_to(expr: Expr, data_type: arrow_schema::DataType, schema: &DFSchema) -> Result<Expr> {
+    if expr.get_type(schema)? == data_type {
+        return Ok(expr);
+    }
+    if let Expr::Literal(value, metadata) = &expr {
+        // Widening a constant is certain; anything else is left to the engine.
+        if let Ok(value) = value.cast_to(&data_type) {
+            return Ok(Expr::Literal(value, metadata.clone()));
+        }
+    }
+    Ok(Expr::Cast(Cast::new(Box::new(expr), data_type)))
+}

@@ -1,0 +1,342 @@
+//! The one error of this crate: what is wrong, where in the statement, and what to try.
+//!
+//! `Display` prints the message alone, on one line; [`SqlError::render`] adds the line of SQL with a caret under the
+//! place, and the hint. Positions are found from the tokens of the statement, so they are exact even where the parser
+//! and binder do not keep spans.
+
+use std::fmt;
+
+use datafusion_common::{DataFusionError, SchemaError};
+use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+/// A place in SQL text; lines and columns count from 1, columns in characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Line.
+    pub line: u64,
+    /// Column.
+    pub column: u64,
+    /// Characters that the caret underlines.
+    pub length: u64,
+}
+
+/// What kind of mistake it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SqlErrorKind {
+    /// The text is not SQL.
+    Syntax,
+    /// The text names a table, column, function or option that there is not.
+    Unknown,
+    /// The statement is understood but makes no sense (types, duplicates, grouping).
+    Invalid,
+    /// The statement makes sense and the engine cannot do it yet.
+    Unsupported,
+    /// A limit on the size of statements.
+    Limit,
+    /// A connector refused.
+    Connector,
+    /// A broken invariant of the planner.
+    Internal,
+}
+
+/// An error in a statement.
+#[derive(Debug)]
+pub struct SqlError(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: SqlErrorKind,
+    message: String,
+    position: Option<Position>,
+    line_text: Option<String>,
+    hint: Option<String>,
+    /// What to look for in the tokens to find the position.
+    subject: Option<String>,
+}
+
+/// Result of this crate.
+pub type Result<T, E = SqlError> = std::result::Result<T, E>;
+
+impl SqlError {
+    /// An error without a position.
+    pub fn new(kind: SqlErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            message: message.into(),
+            position: None,
+            line_text: None,
+            hint: None,
+            subject: None,
+        }))
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(SqlErrorKind::Invalid, message)
+    }
+
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Self::new(SqlErrorKind::Internal, message)
+    }
+
+    /// `not supported yet: <what>`.
+    pub(crate) fn unsupported(what: impl fmt::Display) -> Self {
+        Self::new(SqlErrorKind::Unsupported, format!("not supported yet: {what}"))
+    }
+
+    pub(crate) fn at(mut self, position: Position) -> Self {
+        self.0.position.get_or_insert(position);
+        self
+    }
+
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Names the word of the statement that the error is about; the position follows from it.
+    pub(crate) fn about(mut self, word: impl Into<String>) -> Self {
+        self.0.subject = Some(word.into());
+        self
+    }
+
+    /// What kind of mistake it is.
+    #[must_use]
+    pub fn kind(&self) -> SqlErrorKind {
+        self.0.kind
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        self.0.position
+    }
+
+    /// What to try.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    /// The message, the place with its line and a caret, and the hint.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = self.0.message.clone();
+        if let (Some(position), Some(line)) = (self.0.position, &self.0.line_text) {
+            // A very long line is cut to a window around the place.
+            const WINDOW: usize = 100;
+            let chars: Vec<char> = line.chars().map(|c| if c == '\t' { ' ' } else { c }).collect();
+            let column = usize::try_from(position.column.saturating_sub(1)).unwrap_or(usize::MAX).min(chars.len());
+            let start = if chars.len() > WINDOW { column.saturating_sub(WINDOW / 2) } else { 0 };
+            let end = (start + WINDOW).min(chars.len());
+            let shown: String = chars[start..end].iter().collect();
+            let (before, after) = (if start > 0 { "..." } else { "" }, if end < chars.len() { "..." } else { "" });
+            let label = position.line.to_string();
+            let carets = usize::try_from(position.length.max(1)).unwrap_or(1).min((end - column.min(end)).max(1));
+            let pad = before.len() + column - start;
+            text.push_str(&format!(
+                "\n  at line {}, column {}\n {label} | {before}{shown}{after}\n {} | {}{}",
+                position.line,
+                position.column,
+                " ".repeat(label.len()),
+                " ".repeat(pad),
+                "^".repeat(carets)
+            ));
+        }
+        if let Some(hint) = &self.0.hint {
+            text.push_str("\n  hint: ");
+            text.push_str(hint);
+        }
+        text
+    }
+
+    /// Fills in position and line from the statement's tokens and text.
+    pub(crate) fn locate(mut self, tokens: &[TokenWithSpan], source: &str) -> Self {
+        if self.0.position.is_none()
+            && let Some(subject) = &self.0.subject
+        {
+            self.0.position = find(tokens, subject);
+        }
+        if self.0.line_text.is_none()
+            && let Some(position) = self.0.position
+        {
+            let index = usize::try_from(position.line.saturating_sub(1)).unwrap_or(usize::MAX);
+            self.0.line_text = source.lines().nth(index).map(str::to_owned);
+        }
+        self
+    }
+}
+
+impl fmt::Display for SqlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl std::error::Error for SqlError {}
+
+/// The place of a word (or of the last part of a dotted name) among the tokens, without regard to case.
+fn find(tokens: &[TokenWithSpan], subject: &str) -> Option<Position> {
+    let word = |t: &TokenWithSpan| match &t.token {
+        Token::Word(w) => Some(w.value.clone()),
+        Token::SingleQuotedString(s) => Some(s.clone()),
+        _ => None,
+    };
+    let place = |t: &TokenWithSpan| Position {
+        line: t.span.start.line,
+        column: t.span.start.column,
+        length: if t.span.end.line == t.span.start.line {
+            t.span.end.column.saturating_sub(t.span.start.column).max(1)
+        } else {
+            1
+        },
+    };
+    if let Some(t) = tokens.iter().find(|t| word(t).is_some_and(|w| w.eq_ignore_ascii_case(subject))) {
+        return Some(place(t));
+    }
+    // `a.b`: the word b after a dot.
+    let (qualifier, name) = subject.rsplit_once('.')?;
+    tokens.windows(3).find_map(|w| {
+        let matches = w[1].token == Token::Period
+            && word(&w[0]).is_some_and(|q| q.eq_ignore_ascii_case(qualifier))
+            && word(&w[2]).is_some_and(|n| n.eq_ignore_ascii_case(name));
+        matches.then(|| place(&w[2]))
+    })
+}
+
+/// The names nearest to `name` by edit distance, nearest first, at most three.
+pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let name = name.to_lowercase();
+    let limit = (name.chars().count() / 3).max(2);
+    let mut scored: Vec<(usize, String)> = candidates
+        .into_iter()
+        .filter_map(|candidate| {
+            let lower = candidate.to_lowercase();
+            let mut distance = strsim::damerau_levenshtein(&name, &lower);
+            // A missing or wrong prefix (`shipdate` for `l_shipdate`) is a common slip, farther than letters are.
+            if name.len() >= 3 && (lower.contains(&name) || name.contains(&lower) && lower.len() >= 3) {
+                distance = distance.min(2);
+            }
+            (distance <= limit).then(|| (distance, candidate.to_owned()))
+        })
+        .collect();
+    scored.sort();
+    scored.dedup();
+    scored.truncate(3);
+    scored.into_iter().map(|(_, candidate)| candidate).collect()
+}
+
+/// `did you mean "a" or "b"?`, if anything is near.
+pub(crate) fn did_you_mean(names: &[String]) -> Option<String> {
+    let quoted: Vec<String> = names.iter().map(|n| format!("{n:?}")).collect();
+    match quoted.as_slice() {
+        [] => None,
+        [one] => Some(format!("did you mean {one}?")),
+        [rest @ .., last] => Some(format!("did you mean {} or {last}?", rest.join(", "))),
+    }
+}
+
+/// Names that an error message may offer, in their written case.
+pub(crate) struct Suggestions<'a> {
+    pub(crate) written: &'a dyn Fn(&str) -> String,
+    pub(crate) functions: &'a dyn Fn() -> Vec<String>,
+}
+
+/// Turns an error of the front end into ours.
+pub(crate) fn from_datafusion(error: DataFusionError, suggestions: &Suggestions<'_>) -> SqlError {
+    match error {
+        DataFusionError::External(inner) => match inner.downcast::<SqlError>() {
+            Ok(own) => *own,
+            Err(other) => SqlError::invalid(other.to_string()),
+        },
+        DataFusionError::Diagnostic(_, inner) => from_datafusion(*inner, suggestions),
+        DataFusionError::Context(_, inner) => from_datafusion(*inner, suggestions),
+        DataFusionError::Collection(mut all) if !all.is_empty() => from_datafusion(all.swap_remove(0), suggestions),
+        DataFusionError::SchemaError(inner, _) => from_schema_error(*inner, suggestions),
+        DataFusionError::NotImplemented(message) => {
+            let message = message.lines().next().unwrap_or_default().trim_end_matches('.').to_owned();
+            SqlError::unsupported(lower_first(&message))
+        }
+        DataFusionError::Internal(message) => SqlError::internal(message.lines().next().unwrap_or_default().to_owned()),
+        DataFusionError::SQL(parser, _) => crate::parse::syntax_error(&parser.to_string()),
+        other => {
+            let message = other.strip_backtrace();
+            let message = ["Error during planning: ", "Execution error: ", "Arrow error: "]
+                .iter()
+                .fold(message.as_str(), |m, prefix| m.strip_prefix(prefix).unwrap_or(m));
+            if let Some(name) = message.strip_prefix("Invalid function '").and_then(|m| m.split('\'').next()) {
+                return unknown_function(name, suggestions);
+            }
+            SqlError::invalid(lower_first(message.lines().next().unwrap_or_default().trim_end_matches('.')))
+        }
+    }
+}
+
+fn unknown_function(name: &str, suggestions: &Suggestions<'_>) -> SqlError {
+    let known = (suggestions.functions)();
+    let error = SqlError::new(SqlErrorKind::Unknown, format!("there is no function {name:?}")).about(name);
+    match did_you_mean(&nearest(name, known.iter().map(String::as_str))) {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}
+
+fn from_schema_error(error: SchemaError, suggestions: &Suggestions<'_>) -> SqlError {
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            let known: Vec<String> = valid_fields.iter().map(|c| (suggestions.written)(&c.name)).collect();
+            let (name, subject) = match &field.relation {
+                Some(relation) => (format!("{relation}.{}", field.name), format!("{relation}.{}", field.name)),
+                None => (field.name.clone(), field.name.clone()),
+            };
+            if let Some(relation) = &field.relation {
+                let relations: Vec<String> =
+                    valid_fields.iter().filter_map(|c| c.relation.as_ref().map(ToString::to_string)).collect();
+                if !relations.iter().any(|r| r == &relation.to_string()) {
+                    let mut error =
+                        SqlError::new(SqlErrorKind::Unknown, format!("there is no table {relation} in this FROM"))
+                            .about(relation.to_string());
+                    if let Some(hint) =
+                        did_you_mean(&nearest(&relation.to_string(), relations.iter().map(String::as_str)))
+                    {
+                        error = error.with_hint(hint);
+                    }
+                    return error;
+                }
+            }
+            let error = SqlError::new(SqlErrorKind::Unknown, format!("there is no column {name:?}")).about(subject);
+            let near = nearest(&field.name, known.iter().map(String::as_str));
+            if let Some(hint) = did_you_mean(&near) {
+                return error.with_hint(hint);
+            }
+            if known.is_empty() {
+                return error.with_hint("no columns are visible here; a text value is written in single quotes");
+            }
+            let shown: Vec<&str> = known.iter().take(12).map(String::as_str).collect();
+            let more = if known.len() > shown.len() { ", ..." } else { "" };
+            error.with_hint(format!("the columns are {}{more}", shown.join(", ")))
+        }
+        SchemaError::AmbiguousReference { field } => SqlError::invalid(format!("column {:?} is ambiguous", field.name))
+            .about(field.name.clone())
+            .with_hint("put the table's name and a dot before it"),
+        SchemaError::DuplicateQualifiedField { qualifier, name } => {
+            SqlError::invalid(format!("table {qualifier} has column {name:?} twice in this FROM"))
+                .about(qualifier.to_string())
+                .with_hint("give one of the tables another name with AS")
+        }
+        SchemaError::DuplicateUnqualifiedField { name } => {
+            SqlError::invalid(format!("two columns have the name {name:?}")).about(name)
+        }
+    }
+}
+
+fn lower_first(message: &str) -> String {
+    let mut chars = message.chars();
+    match chars.next() {
+        // SQL keywords and type names at the front keep their capitals.
+        Some(first) if !chars.clone().next().is_some_and(char::is_uppercase) => {
+            first.to_lowercase().chain(chars).collect()
+        }
+        _ => message.to_owned(),
+    }
+}

@@ -1,0 +1,93 @@
+//! SQL text to statements.
+//!
+//! Statements are found by sqlparser's tokenizer and parser; what it does not know (watermarks, `SET 'k' = 'v'`, files
+//! to describe) is parsed here with its helpers. The steps for a text: tokens, [`limits`] on depth, a cut at the
+//! semicolons, one statement each, and the rewriting of [`rebalance`] and [`normalize`]. Parsing and dropping a
+//! statement recurse as deep as it is nested, so both happen on a thread with a stack of known size
+//! (see `crate::stack`).
+
+mod dialect;
+pub(crate) mod limits;
+pub(crate) mod normalize;
+pub(crate) mod rebalance;
+mod statement;
+
+use std::sync::Arc;
+
+use datafusion_sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+
+use crate::error::{Position, Result, SqlError, SqlErrorKind};
+pub use statement::{CreateTable, DescribeTarget, Statement, StatementKind};
+
+pub(crate) use dialect::FlumenDialect;
+pub(crate) use statement::Watermark;
+
+/// Parses a text of any number of statements.
+///
+/// # Errors
+/// For the first statement that is not SQL; nothing is returned of the others.
+pub fn parse(sql: &str) -> Result<Vec<Statement>> {
+    crate::stack::with_large_stack(|| parse_here(sql))
+}
+
+fn parse_here(sql: &str) -> Result<Vec<Statement>> {
+    let source: Arc<str> = sql.into();
+    let mut tokens = Tokenizer::new(&FlumenDialect, sql).tokenize_with_location().map_err(|e| {
+        SqlError::new(SqlErrorKind::Syntax, lower_first(&e.message)).at(at(e.location)).locate(&[], sql)
+    })?;
+    limits::check_depth(&tokens).map_err(|e| e.locate(&tokens, sql))?;
+    let names = normalize::WrittenNames::lower(&mut tokens);
+    let names = Arc::new(names);
+    let mut statements = Vec::new();
+    for part in tokens.split(|t| t.token == Token::SemiColon) {
+        let is_blank = part.iter().all(|t| matches!(t.token, Token::Whitespace(_)));
+        if is_blank {
+            continue;
+        }
+        let tokens: Arc<[TokenWithSpan]> = part.into();
+        let statement = statement::parse_statement(&tokens, &source, &names);
+        statements.push(statement.map_err(|e| e.locate(&tokens, &source))?);
+    }
+    Ok(statements)
+}
+
+pub(crate) fn at(location: Location) -> Position {
+    Position { line: location.line, column: location.column, length: 1 }
+}
+
+pub(crate) fn place(token: &TokenWithSpan) -> Position {
+    let (start, end) = (token.span.start, token.span.end);
+    let length = if start.line == end.line { end.column.saturating_sub(start.column).max(1) } else { 1 };
+    Position { line: start.line, column: start.column, length }
+}
+
+/// An error from the text that sqlparser reports, whose end may be ` at Line: 1, Column: 5`.
+pub(crate) fn syntax_error(message: &str) -> SqlError {
+    let message = message.trim_start_matches("sql parser error: ").trim_start_matches("ParserError(\"");
+    if message.contains("recursion limit") {
+        return limits::too_deep();
+    }
+    let (text, position) = match message.rsplit_once(" at Line: ") {
+        Some((text, place)) => {
+            let mut numbers = place
+                .split(|c: char| !c.is_ascii_digit())
+                .filter(|part| !part.is_empty())
+                .filter_map(|part| part.parse::<u64>().ok());
+            match (numbers.next(), numbers.next()) {
+                (Some(line), Some(column)) => (text, Some(Position { line, column, length: 1 })),
+                _ => (message, None),
+            }
+        }
+        None => (message, None),
+    };
+    let error = SqlError::new(SqlErrorKind::Syntax, format!("syntax error: {}", lower_first(text)));
+    match position {
+        Some(position) => error.at(position),
+        None => error,
+    }
+}
+
+fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|c| c.to_lowercase().chain(chars).collect()).unwrap_or_default()
+}

@@ -1,0 +1,226 @@
+//! Names and shapes, made uniform before the binder sees them.
+//!
+//! Identifiers are case-insensitive and keep their case: the binder works on lower-case names only (quoted ones are
+//! lowered here, in the tokens; tables present lower-case columns), and the written case is looked up again for what
+//! people see. Select items without a name get their own text as a name, as PostgreSQL's clients and DuckDB show it.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use datafusion_sql::sqlparser::ast::{
+    self, Expr, GroupByExpr, Ident, Query, Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableFactor,
+    VisitMut, VisitorMut,
+};
+use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::limits::RELATIONS_MAX;
+use crate::error::{Result, SqlError, SqlErrorKind};
+
+/// Names as they are written in the text, by lower case.
+#[derive(Debug, Default)]
+pub(crate) struct WrittenNames {
+    quoted: HashMap<String, String>,
+}
+
+impl WrittenNames {
+    /// Lowers quoted names in the tokens. Quoted paths of files are left alone.
+    pub(crate) fn lower(tokens: &mut [TokenWithSpan]) -> Self {
+        let mut names = Self::default();
+        for token in tokens {
+            let Token::Word(word) = &mut token.token else { continue };
+            if word.quote_style.is_none() || looks_like_file(&word.value) {
+                continue;
+            }
+            let lower = word.value.to_lowercase();
+            if lower != word.value {
+                names.quoted.insert(lower.clone(), std::mem::replace(&mut word.value, lower));
+            }
+        }
+        names
+    }
+
+    /// How the name is written where it is given as an alias.
+    pub(crate) fn written(&self, ident: &Ident) -> String {
+        match ident.quote_style {
+            Some(_) => self.quoted.get(&ident.value).cloned().unwrap_or_else(|| ident.value.clone()),
+            None => ident.value.clone(),
+        }
+    }
+}
+
+/// Whether a quoted name means a file rather than a table.
+pub(crate) fn looks_like_file(name: &str) -> bool {
+    name.contains(['/', '*', '\\', '.'])
+}
+
+struct Normalize {
+    relations: usize,
+}
+
+impl VisitorMut for Normalize {
+    type Break = SqlError;
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<SqlError> {
+        if select.flavor == SelectFlavor::FromFirstNoSelect || select.projection.is_empty() && !select.from.is_empty() {
+            select.projection = vec![SelectItem::Wildcard(ast::WildcardAdditionalOptions::default())];
+        }
+        select.flavor = SelectFlavor::Standard;
+        name_items(select);
+        group_by_all(select);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<SqlError> {
+        self.relations += 1;
+        if self.relations > RELATIONS_MAX {
+            return ControlFlow::Break(SqlError::new(
+                SqlErrorKind::Limit,
+                format!("the statement reads more than {RELATIONS_MAX} relations"),
+            ));
+        }
+        // `FROM 'dir/orders.parquet'` can be called `orders`.
+        if let TableFactor::Table { name, alias: alias @ None, args: None, .. } = factor
+            && let [part] = name.0.as_slice()
+            && let Some(ident) = part.as_ident()
+            && ident.quote_style.is_some()
+            && looks_like_file(&ident.value)
+            && let Some(stem) = file_stem(&ident.value)
+        {
+            let name = Ident::with_quote('"', stem);
+            *alias = Some(TableAlias { explicit: false, name, columns: Vec::new(), at: None });
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Normalizes a query.
+pub(crate) fn query(query: &mut Query, names: &WrittenNames) -> Result<()> {
+    let _ = names;
+    match query.visit(&mut Normalize { relations: 0 }) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
+}
+
+fn file_stem(path: &str) -> Option<String> {
+    let file = path.trim_end_matches('/').rsplit(['/', '\\']).next()?;
+    let stem = file.split('.').next()?.to_lowercase();
+    let is_name = !stem.is_empty() && stem.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
+    is_name.then_some(stem)
+}
+
+/// Longest name that an expression gets from its own text.
+const TEXT_NAME_MAX: usize = 96;
+
+fn name_items(select: &mut Select) {
+    let mut used: Vec<String> = Vec::new();
+    for item in &mut select.projection {
+        match item {
+            SelectItem::UnnamedExpr(expr) => {
+                let name = match &*expr {
+                    Expr::Identifier(ident) => ident.value.to_lowercase(),
+                    Expr::CompoundIdentifier(parts) => parts.last().map(|p| p.value.to_lowercase()).unwrap_or_default(),
+                    other => text_name(other),
+                };
+                let is_column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+                let unique = unique(&name, &used);
+                if !is_column || unique != name {
+                    let expr = std::mem::replace(expr, Expr::value(ast::Value::Null));
+                    *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', unique.clone()) };
+                }
+                used.push(unique);
+            }
+            SelectItem::ExprWithAlias { alias, .. } => {
+                let name = alias.value.to_lowercase();
+                let unique = unique(&name, &used);
+                if unique != name {
+                    *alias = Ident::with_quote('"', unique.clone());
+                }
+                used.push(unique);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn unique(name: &str, used: &[String]) -> String {
+    if !used.iter().any(|u| u == name) {
+        return name.to_owned();
+    }
+    (1..).map(|n| format!("{name}_{n}")).find(|candidate| !used.contains(candidate)).expect("some number is free")
+}
+
+/// The text of an expression as a name, cut if it is long. Writing stops at the cut, so that a huge expression costs
+/// no more than a small one.
+fn text_name(expr: &Expr) -> String {
+    use std::fmt::Write;
+    struct Cut(String);
+    impl Write for Cut {
+        fn write_str(&mut self, text: &str) -> std::fmt::Result {
+            for c in text.chars() {
+                if self.0.len() >= TEXT_NAME_MAX {
+                    return Err(std::fmt::Error);
+                }
+                self.0.push(c);
+            }
+            Ok(())
+        }
+    }
+    let mut cut = Cut(String::new());
+    if write!(cut, "{expr}").is_err() {
+        cut.0.push_str("...");
+    }
+    cut.0
+}
+
+/// `GROUP BY ALL`: by every select item without an aggregate.
+fn group_by_all(select: &mut Select) {
+    if !matches!(&select.group_by, GroupByExpr::All(modifiers) if modifiers.is_empty()) {
+        return;
+    }
+    let keys = select
+        .projection
+        .iter()
+        .filter_map(|item| match item {
+            SelectItem::UnnamedExpr(e) | SelectItem::ExprWithAlias { expr: e, .. } => Some(e),
+            _ => None,
+        })
+        .filter(|e| !has_aggregate(e))
+        .cloned()
+        .collect();
+    select.group_by = GroupByExpr::Expressions(keys, Vec::new());
+}
+
+fn has_aggregate(expr: &Expr) -> bool {
+    ast::visit_expressions(expr, |e| match e {
+        Expr::Function(f) if f.over.is_none() && crate::bind::aggregates::is_aggregate(&f.name.to_string()) => {
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    })
+    .is_break()
+}
+
+/// The aliases of the outermost select list as they are written, by lower case.
+pub(crate) fn output_aliases(query: &Query, names: &WrittenNames) -> HashMap<String, String> {
+    let mut body = &*query.body;
+    loop {
+        match body {
+            SetExpr::Query(inner) => body = &inner.body,
+            SetExpr::SetOperation { left, .. } => body = left,
+            SetExpr::Select(select) => {
+                return select
+                    .projection
+                    .iter()
+                    .filter_map(|item| match item {
+                        SelectItem::ExprWithAlias { alias, .. } => {
+                            Some((alias.value.to_lowercase(), names.written(alias)))
+                        }
+                        _ => None,
+                    })
+                    .collect();
+            }
+            _ => return HashMap::new(),
+        }
+    }
+}

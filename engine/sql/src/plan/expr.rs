@@ -1,0 +1,300 @@
+//! Expressions of the front-end library to the engine's.
+
+use arrow_schema::DataType;
+use datafusion_common::{DFSchema, ScalarValue};
+use datafusion_expr::expr::{AggregateFunction, ScalarFunction};
+use datafusion_expr::{BinaryExpr, Expr as LogicalExpr, ExprSchemable, Operator};
+use flumen_core::expr::{Expr, Literal, Value};
+use flumen_core::types::LogicalType;
+
+use crate::bind::arithmetic::ArithmeticFunction;
+use crate::bind::types::logical;
+use crate::error::{Result, SqlError};
+
+/// Prefix of the library's functions in the engine's registry.
+pub(crate) const FUNCTION_PREFIX: &str = "datafusion:";
+
+/// The library's functions that the engine has of its own, where the arguments mean the same. CONCAT is not among them:
+/// it leaves NULLs out, and the engine's `concat` is the operator `||`, which does not.
+const BUILT_IN: &[(&str, &str)] = &[
+    ("abs", "abs"),
+    ("character_length", "length"),
+    ("coalesce", "coalesce"),
+    ("date_part", "date_part"),
+    ("date_trunc", "date_trunc"),
+    ("lower", "lower"),
+    ("substr", "substring"),
+    ("upper", "upper"),
+];
+
+/// Translates an expression over the columns of `schema`.
+pub(crate) fn translate(expr: &LogicalExpr, schema: &DFSchema) -> Result<Expr> {
+    match expr {
+        LogicalExpr::Alias(alias) => translate(&alias.expr, schema),
+        LogicalExpr::Column(column) => match schema.maybe_index_of_column(column) {
+            Some(index) => Ok(Expr::Column(index)),
+            None => Err(SqlError::internal(format!("column {column} is not in the plan below"))),
+        },
+        LogicalExpr::Literal(value, _) => Ok(Expr::Literal(literal(value)?)),
+        LogicalExpr::BinaryExpr(binary) => translate_binary(binary, schema),
+        LogicalExpr::Not(inner) => boolean("not", &[inner], schema),
+        LogicalExpr::IsNull(inner) => boolean("is_null", &[inner], schema),
+        LogicalExpr::IsNotNull(inner) => boolean("is_not_null", &[inner], schema),
+        LogicalExpr::IsTrue(inner) => boolean("is_true", &[inner], schema),
+        LogicalExpr::IsFalse(inner) => boolean("is_false", &[inner], schema),
+        LogicalExpr::IsUnknown(inner) => boolean("is_null", &[inner], schema),
+        LogicalExpr::IsNotTrue(inner) => Ok(not(boolean("is_true", &[inner], schema)?)),
+        LogicalExpr::IsNotFalse(inner) => Ok(not(boolean("is_false", &[inner], schema)?)),
+        LogicalExpr::IsNotUnknown(inner) => boolean("is_not_null", &[inner], schema),
+        LogicalExpr::Negative(inner) => {
+            let return_type = logical_type(inner, schema)?;
+            Ok(Expr::call("negate", vec![translate(inner, schema)?], return_type))
+        }
+        LogicalExpr::Like(like) => {
+            let function = match (like.case_insensitive, like.negated) {
+                (false, false) => "like",
+                (false, true) => "not_like",
+                (true, false) => "ilike",
+                (true, true) => "not_ilike",
+            };
+            let mut args = vec![translate(&like.expr, schema)?, translate(&like.pattern, schema)?];
+            if let Some(escape) = like.escape_char {
+                args.push(Expr::Literal(Literal::utf8(escape)));
+            }
+            Ok(Expr::call(function, args, LogicalType::Boolean))
+        }
+        LogicalExpr::SimilarTo(_) => Err(SqlError::unsupported("SIMILAR TO").about("SIMILAR")),
+        LogicalExpr::Between(between) => {
+            let value = || translate(&between.expr, schema);
+            let (low, high) = (translate(&between.low, schema)?, translate(&between.high, schema)?);
+            let (first, second, joined) = if between.negated { ("lt", "gt", "or") } else { ("ge", "le", "and") };
+            let args = vec![
+                Expr::call(first, vec![value()?, low], LogicalType::Boolean),
+                Expr::call(second, vec![value()?, high], LogicalType::Boolean),
+            ];
+            Ok(Expr::call(joined, args, LogicalType::Boolean))
+        }
+        LogicalExpr::Case(case) => {
+            let return_type = logical(&expr.get_type(schema).map_err(internal)?)?;
+            let operand = case.expr.as_ref().map(|e| translate(e, schema)).transpose()?;
+            let branches = case
+                .when_then_expr
+                .iter()
+                .map(|(when, then)| {
+                    let when = translate(when, schema)?;
+                    let when = match &operand {
+                        Some(operand) => Expr::call("eq", vec![operand.clone(), when], LogicalType::Boolean),
+                        None => when,
+                    };
+                    Ok((when, typed(translate(then, schema)?, &logical_type(then, schema)?, &return_type)))
+                })
+                .collect::<Result<_>>()?;
+            let otherwise = match &case.else_expr {
+                Some(e) => Some(Box::new(typed(translate(e, schema)?, &logical_type(e, schema)?, &return_type))),
+                None => None,
+            };
+            Ok(Expr::Case { branches, otherwise, return_type })
+        }
+        LogicalExpr::Cast(cast) => translate_cast(&cast.expr, cast.field.data_type(), false, schema),
+        LogicalExpr::TryCast(cast) => translate_cast(&cast.expr, cast.field.data_type(), true, schema),
+        LogicalExpr::ScalarFunction(function) => translate_function(function, expr, schema),
+        LogicalExpr::InList(list) => {
+            let input = translate(&list.expr, schema)?;
+            let data_type = logical_type(&list.expr, schema)?;
+            let items = list.list.iter().map(|item| translate(item, schema)).collect::<Result<Vec<_>>>()?;
+            let constants = items.iter().map(|item| match item {
+                Expr::Literal(l) if l.data_type == data_type => Some(l.clone()),
+                Expr::Literal(l) if l.value == Value::Null => Some(Literal::null(data_type.clone())),
+                _ => None,
+            });
+            if let Some(list_of) = constants.collect::<Option<Vec<_>>>() {
+                return Ok(Expr::InList { input: Box::new(input), list: list_of, negated: list.negated });
+            }
+            let equals = items
+                .into_iter()
+                .map(|item| Expr::call("eq", vec![input.clone(), item], LogicalType::Boolean))
+                .collect();
+            let any = n_ary("or", equals);
+            Ok(if list.negated { not(any) } else { any })
+        }
+        LogicalExpr::AggregateFunction(AggregateFunction { func, .. }) => {
+            Err(SqlError::invalid(format!("the aggregate {} cannot be used here", func.name())).about(func.name()))
+        }
+        LogicalExpr::WindowFunction(_) => Err(SqlError::unsupported("window functions (OVER)").about("OVER")),
+        LogicalExpr::Exists(_)
+        | LogicalExpr::InSubquery(_)
+        | LogicalExpr::ScalarSubquery(_)
+        | LogicalExpr::SetComparison(_) => Err(SqlError::unsupported("this subquery")),
+        LogicalExpr::OuterReferenceColumn(_, column) => {
+            Err(SqlError::unsupported(format!("a subquery that refers to {column} of the query around it"))
+                .about(column.name.clone()))
+        }
+        LogicalExpr::Placeholder(p) => {
+            Err(SqlError::unsupported(format!("the parameter {}", p.id)).about(p.id.clone()))
+        }
+        LogicalExpr::GroupingSet(_) => Err(SqlError::unsupported("GROUPING SETS, ROLLUP and CUBE")),
+        other => Err(SqlError::unsupported(format!("the expression {other}"))),
+    }
+}
+
+fn internal(error: datafusion_common::DataFusionError) -> SqlError {
+    SqlError::internal(error.strip_backtrace())
+}
+
+/// The engine's type of an expression.
+pub(crate) fn logical_type(expr: &LogicalExpr, schema: &DFSchema) -> Result<LogicalType> {
+    logical(&expr.get_type(schema).map_err(internal)?)
+}
+
+fn boolean(function: &str, args: &[&LogicalExpr], schema: &DFSchema) -> Result<Expr> {
+    let args = args.iter().map(|a| translate(a, schema)).collect::<Result<_>>()?;
+    Ok(Expr::call(function, args, LogicalType::Boolean))
+}
+
+fn not(expr: Expr) -> Expr {
+    Expr::call("not", vec![expr], LogicalType::Boolean)
+}
+
+/// One call of `and` or `or` for any number of conditions.
+pub(crate) fn n_ary(function: &str, mut args: Vec<Expr>) -> Expr {
+    match args.len() {
+        0 => Expr::Literal(Literal::boolean(function == "and")),
+        1 => args.swap_remove(0),
+        _ => Expr::call(function, args, LogicalType::Boolean),
+    }
+}
+
+/// `expr` as a value of `to`.
+pub(crate) fn typed(expr: Expr, from: &LogicalType, to: &LogicalType) -> Expr {
+    match expr {
+        expr if from == to => expr,
+        Expr::Literal(Literal { value: Value::Null, .. }) => Expr::Literal(Literal::null(to.clone())),
+        expr => Expr::Cast { input: Box::new(expr), to: to.clone(), safe: false },
+    }
+}
+
+fn translate_binary(binary: &BinaryExpr, schema: &DFSchema) -> Result<Expr> {
+    let chain = |op: Operator, function: &str| {
+        let mut args = Vec::new();
+        let mut stack = vec![(&*binary.right, false), (&*binary.left, false)];
+        while let Some((expr, _)) = stack.pop() {
+            match expr {
+                LogicalExpr::BinaryExpr(inner) if inner.op == op => {
+                    stack.push((&inner.right, false));
+                    stack.push((&inner.left, false));
+                }
+                other => args.push(translate(other, schema)?),
+            }
+        }
+        Ok(n_ary(function, args))
+    };
+    let function = match binary.op {
+        Operator::And => return chain(Operator::And, "and"),
+        Operator::Or => return chain(Operator::Or, "or"),
+        Operator::Eq => "eq",
+        Operator::NotEq => "ne",
+        Operator::Lt => "lt",
+        Operator::LtEq => "le",
+        Operator::Gt => "gt",
+        Operator::GtEq => "ge",
+        Operator::IsDistinctFrom => "is_distinct_from",
+        Operator::IsNotDistinctFrom => "is_not_distinct_from",
+        Operator::LikeMatch => "like",
+        Operator::NotLikeMatch => "not_like",
+        Operator::ILikeMatch => "ilike",
+        Operator::NotILikeMatch => "not_ilike",
+        Operator::Plus => "add",
+        Operator::Minus => "subtract",
+        Operator::Multiply => "multiply",
+        Operator::Divide => "divide",
+        Operator::Modulo => "modulo",
+        Operator::StringConcat => "concat",
+        other => return Err(SqlError::unsupported(format!("the operator {other}"))),
+    };
+    let args = vec![translate(&binary.left, schema)?, translate(&binary.right, schema)?];
+    let return_type = match binary.op {
+        op if op.is_numerical_operators() || op == Operator::StringConcat => {
+            let whole = LogicalExpr::BinaryExpr(binary.clone());
+            logical(&whole.get_type(schema).map_err(internal)?)?
+        }
+        _ => LogicalType::Boolean,
+    };
+    Ok(Expr::call(function, args, return_type))
+}
+
+fn translate_cast(inner: &LogicalExpr, to: &DataType, safe: bool, schema: &DFSchema) -> Result<Expr> {
+    let to = logical(to)?;
+    let from = logical_type(inner, schema)?;
+    let input = translate(inner, schema)?;
+    if from == to {
+        return Ok(input);
+    }
+    Ok(Expr::Cast { input: Box::new(input), to, safe })
+}
+
+fn translate_function(function: &ScalarFunction, whole: &LogicalExpr, schema: &DFSchema) -> Result<Expr> {
+    let args = function.args.iter().map(|a| translate(a, schema)).collect::<Result<Vec<_>>>()?;
+    let return_type = logical(&whole.get_type(schema).map_err(internal)?)?;
+    let inner: &dyn std::any::Any = function.func.inner().as_ref();
+    if let Some(arithmetic) = inner.downcast_ref::<ArithmeticFunction>() {
+        return Ok(Expr::call(arithmetic.op.name(), args, return_type));
+    }
+    let name = function.func.name();
+    match BUILT_IN.iter().find(|(theirs, _)| *theirs == name) {
+        Some((_, ours)) => Ok(Expr::call(*ours, args, return_type)),
+        None => Ok(Expr::call(format!("{FUNCTION_PREFIX}{name}"), args, return_type)),
+    }
+}
+
+/// A constant.
+pub(crate) fn literal(value: &ScalarValue) -> Result<Literal> {
+    let data_type = logical(&value.data_type())?;
+    if value.is_null() {
+        return Ok(Literal::null(data_type));
+    }
+    let int = |v: i128| Value::Int(v);
+    let value = match value {
+        ScalarValue::Boolean(Some(v)) => Value::Boolean(*v),
+        ScalarValue::Int8(Some(v)) => int(i128::from(*v)),
+        ScalarValue::Int16(Some(v)) => int(i128::from(*v)),
+        ScalarValue::Int32(Some(v)) => int(i128::from(*v)),
+        ScalarValue::Int64(Some(v)) => int(i128::from(*v)),
+        ScalarValue::UInt8(Some(v)) => int(i128::from(*v)),
+        ScalarValue::UInt16(Some(v)) => int(i128::from(*v)),
+        ScalarValue::UInt32(Some(v)) => int(i128::from(*v)),
+        ScalarValue::UInt64(Some(v)) => int(i128::from(*v)),
+        ScalarValue::Float32(Some(v)) => Value::FloatBits(f64::from(*v).to_bits()),
+        ScalarValue::Float64(Some(v)) => Value::FloatBits(v.to_bits()),
+        ScalarValue::Decimal32(Some(v), ..) => int(i128::from(*v)),
+        ScalarValue::Decimal64(Some(v), ..) => int(i128::from(*v)),
+        ScalarValue::Decimal128(Some(v), ..) => int(*v),
+        ScalarValue::Utf8(Some(v)) | ScalarValue::Utf8View(Some(v)) | ScalarValue::LargeUtf8(Some(v)) => {
+            Value::Utf8(v.clone())
+        }
+        ScalarValue::Binary(Some(v)) | ScalarValue::BinaryView(Some(v)) | ScalarValue::LargeBinary(Some(v)) => {
+            Value::Binary(v.clone())
+        }
+        ScalarValue::Date32(Some(v)) | ScalarValue::Time32Second(Some(v)) | ScalarValue::Time32Millisecond(Some(v)) => {
+            int(i128::from(*v))
+        }
+        ScalarValue::Time64Microsecond(Some(v))
+        | ScalarValue::Time64Nanosecond(Some(v))
+        | ScalarValue::TimestampSecond(Some(v), _)
+        | ScalarValue::TimestampMillisecond(Some(v), _)
+        | ScalarValue::TimestampMicrosecond(Some(v), _)
+        | ScalarValue::TimestampNanosecond(Some(v), _)
+        | ScalarValue::DurationSecond(Some(v))
+        | ScalarValue::DurationMillisecond(Some(v))
+        | ScalarValue::DurationMicrosecond(Some(v))
+        | ScalarValue::DurationNanosecond(Some(v)) => int(i128::from(*v)),
+        ScalarValue::IntervalMonthDayNano(Some(v)) => {
+            Value::Interval { months: v.months, days: v.days, nanos: v.nanoseconds }
+        }
+        ScalarValue::IntervalYearMonth(Some(v)) => Value::Interval { months: *v, days: 0, nanos: 0 },
+        ScalarValue::IntervalDayTime(Some(v)) => {
+            Value::Interval { months: 0, days: v.days, nanos: i64::from(v.milliseconds) * 1_000_000 }
+        }
+        other => return Err(SqlError::unsupported(format!("constants of type {}", other.data_type()))),
+    };
+    Ok(Literal { value, data_type })
+}

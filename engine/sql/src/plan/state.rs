@@ -1,0 +1,25 @@
+//! The columns in which aggregates export their states: between the local and the global phase, and in snapshots.
+//!
+//! The layout is that of the engine's accumulators (`flumen_state::aggregate`); a test of the whole engine compares.
+
+use flumen_core::spec::relational::AggregateCall;
+use flumen_core::types::{DECIMAL_PRECISION_MAX, Field, LogicalType};
+
+/// State columns of one aggregate.
+pub(crate) fn state_fields(call: &AggregateCall) -> Vec<Field> {
+    let count = || Field::new("count", LogicalType::Int64, false);
+    match call.function.as_str() {
+        "count" => vec![count()],
+        "avg" => {
+            let sum = match call.arg_types.first() {
+                Some(LogicalType::Decimal { scale, .. }) => {
+                    LogicalType::Decimal { precision: DECIMAL_PRECISION_MAX, scale: *scale }
+                }
+                Some(t) if t.is_float() => LogicalType::Float64,
+                _ => LogicalType::Decimal { precision: DECIMAL_PRECISION_MAX, scale: 0 },
+            };
+            vec![Field::new("sum", sum, false), count()]
+        }
+        name => vec![Field::new(name, call.return_type.clone(), true)],
+    }
+}
