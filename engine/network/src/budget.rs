@@ -14,7 +14,7 @@
 
 use std::task::Waker;
 
-use crate::sync::Mutex;
+use parking_lot::Mutex;
 
 /// Which subpartitions the next batch may go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +117,7 @@ impl OutputBudget {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::Arc;

@@ -28,8 +28,7 @@ pub mod registry;
 mod size;
 mod snapshot;
 mod spill;
-mod sync;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;
 pub mod transport;
 pub mod writer;
@@ -39,7 +38,7 @@ pub use credit::gate::GateCredits;
 pub use environment::{EnvironmentOptions, ShuffleEnvironment};
 pub use error::{NetworkError, Result};
 pub use gate::{ChannelIndex, ChannelInfo, GateDescriptor, InputDescriptor, InputGate};
-pub use partition::{ChannelReader, DataListener, Polled};
+pub use partition::{ChannelReader, DataListener, PieceLimit, Polled};
 pub use registry::PartitionRegistry;
 pub use transport::{
     ChannelEndpoint, ChannelRequest, HostileOptions, HostileTransport, LocalTransport, PartitionLocation, Transport,

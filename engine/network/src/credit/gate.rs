@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::CreditConfig;
 use super::receive::{Grant, Overspent, ReceiveCredits};
-use crate::sync::Mutex;
+use parking_lot::Mutex;
 
 /// Carries credits to the producer of one channel.
 pub(crate) trait CreditLink: Send + Sync {

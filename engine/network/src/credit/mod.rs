@@ -11,7 +11,7 @@
 pub(crate) mod gate;
 pub(crate) mod receive;
 pub(crate) mod send;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;
 
 /// Sizes of the receiving side.

@@ -34,6 +34,11 @@ impl SendCredits {
         }
     }
 
+    /// Spends all that is left, which is less than the frame costs; returns it.
+    pub(crate) fn spend_rest(&mut self) -> u32 {
+        std::mem::take(&mut self.available)
+    }
+
     /// Whether the consumer has to be told that something waits: once for each time that credit ends.
     pub(crate) fn should_announce(&mut self) -> bool {
         !std::mem::replace(&mut self.announced, true)

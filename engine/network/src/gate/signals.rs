@@ -6,7 +6,7 @@ use std::task::Waker;
 
 use super::ChannelIndex;
 use crate::partition::DataListener;
-use crate::sync::Mutex;
+use parking_lot::Mutex;
 
 #[derive(Default)]
 struct State {

@@ -40,6 +40,26 @@ pub struct Polled {
     pub backlog: u32,
 }
 
+/// How much of a batch is wanted at once; at least one row is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PieceLimit {
+    /// Bytes.
+    pub bytes: usize,
+    /// Rows.
+    pub rows: usize,
+}
+
+impl PieceLimit {
+    /// Rows of a batch of this size that are within the limit, if not all are.
+    pub(crate) fn rows_within(self, rows: usize, bytes: usize) -> Option<usize> {
+        // Rows are taken to be about equally wide.
+        let by_bytes =
+            if bytes > self.bytes { (rows as u128 * self.bytes as u128 / bytes as u128) as usize } else { rows };
+        let within = by_bytes.min(self.rows).max(1);
+        (within < rows).then_some(within)
+    }
+}
+
 /// One consumer's end of one subpartition. Dropping it says that nothing more is wanted.
 pub trait ChannelReader: Send {
     /// The next element, or `None` until the listener is told. With `priority_only` nothing but an element that
@@ -48,6 +68,17 @@ pub trait ChannelReader: Send {
     /// # Errors
     /// If the producer failed, the connection broke or stored data cannot be read; every later call fails alike.
     fn poll(&mut self, priority_only: bool) -> Result<Option<Polled>>;
+
+    /// As [`ChannelReader::poll`], but of a batch that is larger than `limit` only as many rows as fit, where the rest
+    /// can stay behind. What a channel to another process has not sent is then still in the partition, where an
+    /// unaligned snapshot finds it. Readers that cannot divide give the whole batch.
+    ///
+    /// # Errors
+    /// As [`ChannelReader::poll`].
+    fn poll_piece(&mut self, limit: PieceLimit) -> Result<Option<Polled>> {
+        let _ = limit;
+        self.poll(false)
+    }
 
     /// Elements that are ready on this end.
     fn queued(&self) -> usize;

@@ -17,7 +17,7 @@ use flumen_core::element::StreamElement;
 use flumen_core::ids::ResultPartitionId;
 use parking_lot::Mutex;
 
-use super::{ChannelReader, DataListener, PartitionStore, Polled, check_subpartition};
+use super::{ChannelReader, DataListener, PartitionStore, PieceLimit, Polled, check_subpartition};
 use crate::budget::{OutputBudget, Targets};
 use crate::charge::MemoryCharge;
 use crate::error::{NetworkError, Result};
@@ -43,6 +43,32 @@ struct Subpartition {
     closed: bool,
     /// The reader found nothing and waits.
     starving: bool,
+}
+
+impl Subpartition {
+    /// Divides the first element in two, so that the first part is within the limit. Charges what the parts take beyond
+    /// the whole, and returns what they take less, to be given back without the lock.
+    fn divide_first(&mut self, limit: PieceLimit, partition: &PipelinedPartition, index: u32) -> u64 {
+        if self.priority > 0 {
+            return 0;
+        }
+        let Some(Queued { element: StreamElement::Batch(batch), segments }) = self.queue.front() else { return 0 };
+        let Some(rows) = limit.rows_within(batch.num_rows(), batch_bytes(batch)) else { return 0 };
+        let (before, parts) =
+            (u64::from(*segments), [batch.slice(0, rows), batch.slice(rows, batch.num_rows() - rows)]);
+        let parts = parts.map(|part| {
+            let element = StreamElement::Batch(part);
+            Queued { segments: partition.cost(&element), element }
+        });
+        let after: u32 = parts.iter().map(|part| part.segments).sum();
+        self.queue.pop_front();
+        parts.into_iter().rev().for_each(|part| self.queue.push_front(part));
+        self.segments = self.segments + u64::from(after) - before;
+        if u64::from(after) > before {
+            partition.budget.charge(index, after - before as u32);
+        }
+        before.saturating_sub(u64::from(after))
+    }
 }
 
 /// See the module.
@@ -296,6 +322,17 @@ impl ChannelReader for PipelinedReader {
                 None => Ok(None),
             },
         }
+    }
+
+    fn poll_piece(&mut self, limit: PieceLimit) -> Result<Option<Polled>> {
+        let freed = {
+            let mut sub = self.partition.subpartitions[self.subpartition as usize].lock();
+            sub.divide_first(limit, &self.partition, self.subpartition)
+        };
+        if freed > 0 {
+            self.partition.budget.refund(self.subpartition, freed);
+        }
+        self.poll(false)
     }
 
     fn queued(&self) -> usize {

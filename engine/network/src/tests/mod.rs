@@ -2,5 +2,7 @@
 
 mod fixture;
 mod matrix;
+mod overtaking;
 mod pipelined;
 mod stored;
+mod threads;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{ChannelEndpoint, ChannelRequest, Transport};
 use crate::error::{NetworkError, Result};
-use crate::partition::{ChannelReader, DataListener, Polled};
+use crate::partition::{ChannelReader, DataListener, PieceLimit, Polled};
 use crate::registry::{Lookup, PartitionRegistry};
 
 /// See the module.
@@ -86,6 +86,15 @@ impl ChannelReader for LocalChannel {
         match &mut self.state {
             State::Waiting { .. } => Ok(None),
             State::Open(reader) => reader.poll(priority_only),
+            State::Failed(error) => Err(error.clone()),
+        }
+    }
+
+    fn poll_piece(&mut self, limit: PieceLimit) -> Result<Option<Polled>> {
+        self.try_open()?;
+        match &mut self.state {
+            State::Waiting { .. } => Ok(None),
+            State::Open(reader) => reader.poll_piece(limit),
             State::Failed(error) => Err(error.clone()),
         }
     }

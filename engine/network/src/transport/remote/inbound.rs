@@ -60,7 +60,14 @@ impl InboundChannel {
     /// Takes a message of the producer.
     pub(crate) fn on_message(&self, body: Body) {
         match body {
-            Body::Data { sequence, backlog, frame } => self.on_data(sequence, backlog, frame),
+            Body::Data { sequence, backlog, cost, beyond_credit, frame } => {
+                let full = self.credits.config().cost(frame.len());
+                if cost == full || (beyond_credit && cost < full) {
+                    self.on_data(sequence, backlog, cost, frame);
+                } else {
+                    self.fail(self.violation(format!("a frame that costs {full} credits was sent for {cost}")));
+                }
+            }
             Body::Control { sequence, overtakes, element } => {
                 if self.check_sequence(sequence) {
                     self.queue(Arrived::Control(element), overtakes);
@@ -79,11 +86,10 @@ impl InboundChannel {
         }
     }
 
-    fn on_data(&self, sequence: u64, backlog: u32, frame: Buffer) {
+    fn on_data(&self, sequence: u64, backlog: u32, cost: u32, frame: Buffer) {
         if !self.check_sequence(sequence) {
             return;
         }
-        let cost = self.credits.config().cost(frame.len());
         match self.credits.on_data(self.index, cost, backlog) {
             Ok(()) => self.queue(Arrived::Frame { frame, cost }, false),
             Err(overspent) => {

@@ -5,13 +5,14 @@
 //!      0      4  magic           46 4C 4D 4E ("FLMN")
 //!      4      1  version         1
 //!      5      1  kind            see `KIND_*`
-//!      6      1  flags           1: overtakes
+//!      6      1  flags           1: overtakes, 2: beyond credit
 //!      7      1  reserved        0
 //!      8      8  channel         unique within a connection
 //!     16      8  sequence         of data and control, from 0; else 0
 //!     24      4  number          backlog (data, backlog) or credits (open, grant)
 //!     28      4  payload length
-//!     32     32  reserved        0
+//!     32      4  cost            of data: credits spent
+//!     36     28  reserved        0
 //!     64      -  payload, padded with zeros to a multiple of 64
 //! ```
 //!
@@ -43,6 +44,9 @@ const KIND_CLOSE: u8 = 6;
 const KIND_BREAK: u8 = 7;
 const KIND_ERROR: u8 = 8;
 const FLAG_OVERTAKES: u8 = 1;
+const FLAG_BEYOND_CREDIT: u8 = 2;
+/// Where the reserved bytes begin.
+const RESERVED_AT: usize = 36;
 
 /// One message; `channel` is chosen by the consumer.
 #[derive(Clone, Debug)]
@@ -73,6 +77,10 @@ pub enum Body {
         sequence: u64,
         /// Segments that wait behind it.
         backlog: u32,
+        /// Credits spent on it.
+        cost: u32,
+        /// It was sent with less credit than it costs, because an element that overtakes is right behind it.
+        beyond_credit: bool,
         /// The frame.
         frame: Buffer,
     },
@@ -130,29 +138,33 @@ impl Message {
     #[must_use]
     pub fn encode(&self) -> Buffer {
         let mut small = Vec::new();
-        let (kind, overtakes, sequence, number) = match &self.body {
+        let mut spent = 0;
+        let (kind, flags, sequence, number) = match &self.body {
             Body::Open { partition, subpartition, partition_type, credits } => {
                 put_partition(&mut small, partition);
                 small.extend_from_slice(&subpartition.to_le_bytes());
                 small.push(type_code(*partition_type));
-                (KIND_OPEN, false, 0, *credits)
+                (KIND_OPEN, 0, 0, *credits)
             }
-            Body::Data { sequence, backlog, .. } => (KIND_DATA, false, *sequence, *backlog),
+            Body::Data { sequence, backlog, cost, beyond_credit, .. } => {
+                spent = *cost;
+                (KIND_DATA, u8::from(*beyond_credit) * FLAG_BEYOND_CREDIT, *sequence, *backlog)
+            }
             Body::Control { sequence, overtakes, element } => {
                 put_control(&mut small, element);
-                (KIND_CONTROL, *overtakes, *sequence, 0)
+                (KIND_CONTROL, u8::from(*overtakes) * FLAG_OVERTAKES, *sequence, 0)
             }
-            Body::Backlog { backlog } => (KIND_BACKLOG, false, 0, *backlog),
-            Body::Grant { credits } => (KIND_GRANT, false, 0, *credits),
-            Body::Close => (KIND_CLOSE, false, 0, 0),
+            Body::Backlog { backlog } => (KIND_BACKLOG, 0, 0, *backlog),
+            Body::Grant { credits } => (KIND_GRANT, 0, 0, *credits),
+            Body::Close => (KIND_CLOSE, 0, 0, 0),
             Body::Break { cause } => {
                 small.extend_from_slice(cause.as_bytes());
-                (KIND_BREAK, false, 0, 0)
+                (KIND_BREAK, 0, 0, 0)
             }
             Body::Error { missing, cause } => {
                 small.push(u8::from(*missing));
                 small.extend_from_slice(cause.as_bytes());
-                (KIND_ERROR, false, 0, 0)
+                (KIND_ERROR, 0, 0, 0)
             }
         };
         let payload = if let Body::Data { frame, .. } = &self.body { frame.as_slice() } else { &small };
@@ -160,11 +172,12 @@ impl Message {
         let total = MESSAGE_HEADER_BYTES + payload.len().next_multiple_of(64);
         let mut bytes = MutableBuffer::with_capacity(total);
         bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&[VERSION, kind, if overtakes { FLAG_OVERTAKES } else { 0 }, 0]);
+        bytes.extend_from_slice(&[VERSION, kind, flags, 0]);
         bytes.extend_from_slice(&self.channel.to_le_bytes());
         bytes.extend_from_slice(&sequence.to_le_bytes());
         bytes.extend_from_slice(&number.to_le_bytes());
         bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(&spent.to_le_bytes());
         bytes.resize(MESSAGE_HEADER_BYTES, 0);
         bytes.extend_from_slice(payload);
         bytes.resize(total, 0);
@@ -179,7 +192,7 @@ impl Message {
         if header[..4] != MAGIC || header[4] != VERSION {
             return refuse("wrong magic or version");
         }
-        if header[7] != 0 || header[32..].iter().any(|byte| *byte != 0) || header[6] > FLAG_OVERTAKES {
+        if header[7] != 0 || header[RESERVED_AT..].iter().any(|byte| *byte != 0) || header[6] > FLAG_BEYOND_CREDIT {
             return refuse("reserved bytes are not zero");
         }
         let length = u32::from_le_bytes([header[28], header[29], header[30], header[31]]) as usize;
@@ -200,9 +213,10 @@ impl Message {
         if Self::length(header, bytes.len())? != bytes.len() {
             return refuse("another length than announced");
         }
-        let mut reader = Reader(&header[8..32]);
+        let mut reader = Reader(&header[8..RESERVED_AT]);
         let (channel, sequence) = (reader.u64()?, reader.u64()?);
         let (number, length) = (reader.u32()?, reader.u32()? as usize);
+        let cost = reader.u32()?;
         let end = MESSAGE_HEADER_BYTES + length;
         let mut payload = Reader(&bytes[MESSAGE_HEADER_BYTES..end]);
         let overtakes = header[6] == FLAG_OVERTAKES;
@@ -216,7 +230,7 @@ impl Message {
             KIND_DATA => {
                 let frame = bytes.slice_with_length(MESSAGE_HEADER_BYTES, length);
                 payload.0 = &[];
-                Body::Data { sequence, backlog: number, frame }
+                Body::Data { sequence, backlog: number, cost, beyond_credit: header[6] == FLAG_BEYOND_CREDIT, frame }
             }
             KIND_CONTROL => Body::Control { sequence, overtakes, element: payload.control()? },
             KIND_BACKLOG => Body::Backlog { backlog: number },

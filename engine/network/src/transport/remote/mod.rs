@@ -9,5 +9,5 @@ pub mod assembler;
 pub(crate) mod inbound;
 pub mod message;
 pub(crate) mod outbound;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;

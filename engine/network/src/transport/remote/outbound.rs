@@ -1,8 +1,10 @@
 //! The producing end of a channel: a partition's reader in, messages out, as far as credit goes.
 //!
-//! A batch is taken from the partition only when there is credit, and cut by rows until each frame fits into what the
-//! channel's exclusive credits pay for; frames that credit does not pay for yet wait here, at most one batch's. Without
-//! credit only elements that overtake are taken. Owned by whatever drives the connection; not shared.
+//! Rows are taken from the partition only when there is credit, and no more than it pays for, so that what is not sent
+//! stays in the partition, where an unaligned snapshot finds it. Where the estimate was too low, or the partition is a
+//! stored one and gives whole batches, frames wait here. An element that overtakes sends them first, beyond credit if
+//! need be (Flink's overdraft): on the consumer's side they become part of what was overtaken. Owned by whatever drives
+//! the connection; not shared.
 
 use std::collections::VecDeque;
 
@@ -17,8 +19,11 @@ use super::message::{Body, Message};
 use crate::credit::CreditConfig;
 use crate::credit::send::SendCredits;
 use crate::error::{NetworkError, Result};
-use crate::partition::ChannelReader;
+use crate::partition::{ChannelReader, PieceLimit};
 use crate::size::batch_bytes;
+
+/// Header, schema, metadata and padding of a frame of some tens of columns.
+const FRAME_OVERHEAD_BYTES: usize = 8 << 10;
 
 /// Waits for its turn, or for credit.
 enum Waiting {
@@ -35,6 +40,8 @@ pub(crate) struct OutboundChannel {
     config: CreditConfig,
     credits: SendCredits,
     waiting: VecDeque<Waiting>,
+    /// An element that overtakes, and that waits only for the frames in `waiting`.
+    urgent: Option<StreamElement>,
     /// Backlog of the partition, as its reader said last.
     behind: u32,
     sequence: u64,
@@ -60,6 +67,7 @@ impl OutboundChannel {
             config,
             credits: SendCredits::new(credits),
             waiting: VecDeque::new(),
+            urgent: None,
             behind: 0,
             sequence: 0,
             rows_max: usize::MAX,
@@ -108,17 +116,24 @@ impl OutboundChannel {
 
     fn step(&mut self) -> Result<Option<Body>> {
         loop {
-            if let Some(polled) = self.reader.poll(true)? {
-                return Ok(Some(self.control(polled.element, true)));
+            if self.urgent.is_none() {
+                self.urgent = self.reader.poll(true)?.map(|polled| polled.element);
             }
             match self.waiting.pop_front() {
                 Some(Waiting::Control(element)) => return Ok(Some(self.control(element, false))),
                 Some(Waiting::Frame { frame, cost }) if self.credits.try_spend(cost) => {
-                    return Ok(Some(Body::Data { sequence: self.next_sequence(), backlog: self.backlog(), frame }));
+                    return Ok(Some(self.data(frame, cost, false)));
+                }
+                Some(Waiting::Frame { frame, .. }) if self.urgent.is_some() => {
+                    let rest = self.credits.spend_rest();
+                    return Ok(Some(self.data(frame, rest, true)));
                 }
                 Some(frame) => {
                     self.waiting.push_front(frame);
                     return Ok(self.announce());
+                }
+                None if self.urgent.is_some() => {
+                    return Ok(self.urgent.take().map(|element| self.control(element, true)));
                 }
                 None if self.credits.available() == 0 => {
                     self.behind = u32::try_from(self.reader.queued()).unwrap_or(u32::MAX);
@@ -126,7 +141,7 @@ impl OutboundChannel {
                 }
                 None => {}
             }
-            let Some(polled) = self.reader.poll(false)? else {
+            let Some(polled) = self.reader.poll_piece(self.piece_limit())? else {
                 self.behind = 0;
                 return Ok(None);
             };
@@ -136,6 +151,17 @@ impl OutboundChannel {
                 control => self.waiting.push_back(Waiting::Control(control)),
             }
         }
+    }
+
+    /// What credit pays for, less what a frame takes beyond its rows.
+    fn piece_limit(&self) -> PieceLimit {
+        let credits = self.credits.available().min(self.config.exclusive_per_channel) as usize;
+        let bytes = (credits * self.config.segment_bytes).saturating_sub(FRAME_OVERHEAD_BYTES).max(1);
+        PieceLimit { bytes, rows: self.rows_max }
+    }
+
+    fn data(&mut self, frame: Buffer, cost: u32, beyond_credit: bool) -> Body {
+        Body::Data { sequence: self.next_sequence(), backlog: self.backlog(), cost, beyond_credit, frame }
     }
 
     /// Tells the consumer that something waits, once.

@@ -53,8 +53,14 @@ fn messages() -> Vec<Message> {
         bodies.push(Body::Open { partition, subpartition: 8, partition_type, credits: 4 });
     }
     bodies.extend([
-        Body::Data { sequence: u64::MAX, backlog: 3, frame: Buffer::from(&b"not a frame, but bytes"[..]) },
-        Body::Data { sequence: 0, backlog: 0, frame: Buffer::from(&[7u8; 128][..]) },
+        Body::Data {
+            sequence: u64::MAX,
+            backlog: 3,
+            cost: 2,
+            beyond_credit: true,
+            frame: Buffer::from(&b"not a frame, but bytes"[..]),
+        },
+        Body::Data { sequence: 0, backlog: 0, cost: 9, beyond_credit: false, frame: Buffer::from(&[7u8; 128][..]) },
         Body::Backlog { backlog: 11 },
         Body::Grant { credits: 12 },
         Body::Close,
@@ -68,8 +74,8 @@ fn messages() -> Vec<Message> {
 /// A message without the addresses of its buffers.
 fn shown(message: &Message) -> String {
     match &message.body {
-        Body::Data { sequence, backlog, frame } => {
-            format!("{} data {sequence} {backlog} {:?}", message.channel, frame.as_slice())
+        Body::Data { sequence, backlog, cost, beyond_credit, frame } => {
+            format!("{} data {sequence} {backlog} {cost} {beyond_credit} {:?}", message.channel, frame.as_slice())
         }
         body => format!("{} {body:?}", message.channel),
     }
