@@ -5,7 +5,7 @@
 //! A frame costs `ceil(bytes / segment)` credits and at most the exclusive share, so a channel whose data has been
 //! consumed can always receive the next frame. Control elements cost nothing.
 //!
-//! [`receive`] and [`send`] are pure: events in, grants out. [`gate`] puts the receiving side behind a lock and calls
+//! `receive` and `send` are pure: events in, grants out. `gate` puts the receiving side behind a lock and calls
 //! the links.
 
 pub(crate) mod gate;

@@ -5,7 +5,7 @@
 //! with a priority element come first, also when they are blocked. A blocked channel (barrier alignment) is not read
 //! until it is unblocked; what arrives waits where it is, and credit ends.
 //!
-//! Threading: the task that owns the gate calls it; listeners call [`GateSignals`] from any thread. A channel leaves the
+//! Threading: the task that owns the gate calls it; listeners call `GateSignals` from any thread. A channel leaves the
 //! ready queue *before* it is polled, so a notification during the poll puts it back: none is lost.
 
 mod signals;

@@ -1,6 +1,6 @@
 //! Result partitions: what one attempt produces for one edge, kept for its consumers.
 //!
-//! A [`PartitionStore`] is the shared middle: the producer's writer appends to subpartitions, readers that a transport
+//! A `PartitionStore` is the shared middle: the producer's writer appends to subpartitions, readers that a transport
 //! opened take from them. Three kinds differ in what they keep (module of each). Order within a subpartition is the
 //! order of appends, but for priority elements, which overtake.
 //!

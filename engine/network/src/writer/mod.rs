@@ -6,7 +6,7 @@
 //! cut), which bounds what is in flight to the partition's limit plus one batch.
 //!
 //! Forward, rebalance, rescale, shuffle, broadcast and global pass batches on as they are. Keyed, range and custom
-//! partitioners scatter rows in one pass into a builder for each subpartition ([`scatter`]); a builder is flushed when
+//! partitioners scatter rows in one pass into a builder for each subpartition (`scatter`); a builder is flushed when
 //! it is full by rows or bytes, when its consumer waits and it is a quarter full, when the buffer timeout has passed
 //! ([`ResultPartitionWriter::flush_due`]), when the task runs out of input ([`ResultPartitionWriter::flush`]), and
 //! before every control element: a control element never overtakes rows, and no row survives a barrier in a builder.
