@@ -89,6 +89,14 @@ pub trait SinkWriter: Send {
     /// If writing fails.
     fn write(&mut self, batch: Batch) -> Result<WriterStatus, Failure>;
 
+    /// Whether it can take a batch; asked after `write` said `Waiting`, until it says `Ready`.
+    ///
+    /// # Errors
+    /// If writing failed.
+    fn poll_ready(&mut self) -> Result<WriterStatus, Failure> {
+        Ok(WriterStatus::Ready)
+    }
+
     /// Whether all that was taken is out of the writer's hands (in a file or at the peer). Called before a barrier is
     /// acknowledged and at the end of input, until it says `Ready`.
     ///

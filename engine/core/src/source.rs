@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::ids::{CheckpointId, SubtaskIndex};
 use crate::meter::MemoryMeter;
 use crate::spec::connector::SourceSpec;
+use crate::time::Watermark;
 use crate::types::Schema;
 use crate::waiting::{BlockingExecutor, TimerService, Waker};
 
@@ -181,8 +182,11 @@ pub struct ReaderContext {
 pub enum ReaderStatus {
     /// Rows, never none.
     Batch(Batch),
-    /// The reader holds no unread split and wants one. Returned again only after an answer.
+    /// The reader wants one more split: it holds none, or is about to read its last and would read ahead. Returned
+    /// again only after an answer; asked once more at once, since there may be rows or something to wait for too.
     NeedsSplit,
+    /// A promise about event time that the source itself can make.
+    Watermark(Watermark),
     /// Nothing now; the waker is called when that changes.
     Waiting,
     /// All splits are read and there are no more.

@@ -6,6 +6,8 @@
 
 mod decoder;
 mod encoder;
+mod portable;
 
 pub use decoder::{Decoder, FormatError, decode_all};
 pub use encoder::Encoder;
+pub use portable::{insertions_only, portable_batch};

@@ -1,0 +1,254 @@
+//! From a path in a table definition to files.
+//!
+//! A path is a file, a directory (all files below it), or a pattern: `*` and `?` within a name, `**` for any number of
+//! directories, `{a,b}` for either. Names that begin with `.` or `_` are not part of a table. The answer is sorted, so
+//! that every run sees the same files in the same order.
+
+use std::path::{Path, PathBuf};
+
+use flumen_io::{FileKind, FileMetadata, FileSystem};
+
+use crate::error::{ConnectorError, Result};
+
+/// Files of one table at most.
+const FILES_MAX: usize = 100_000;
+/// How deep directories are searched; a loop of links ends here.
+const DEPTH_MAX: usize = 32;
+/// Patterns that braces may stand for.
+const ALTERNATIVES_MAX: usize = 1_000;
+
+/// A file of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ListedFile {
+    pub(crate) path: PathBuf,
+    pub(crate) metadata: FileMetadata,
+}
+
+/// The files that `path` stands for, at least one. May block.
+pub(crate) fn list_files(files: &dyn FileSystem, path: &str) -> Result<Vec<ListedFile>> {
+    let literal = Path::new(path);
+    let is_pattern = path.contains(['*', '?', '{']);
+    let mut found = Vec::new();
+    // A name with such letters in it may exist, and then it is meant.
+    match files.metadata(literal) {
+        Ok(metadata) if metadata.kind == FileKind::File => found.push(literal.to_path_buf()),
+        Ok(_) => below(files, literal, 0, &mut found)?,
+        Err(error) if !is_pattern || !error.is_not_found() => return Err(error.into()),
+        Err(_) => {
+            for alternative in braces(path)? {
+                expand(files, &alternative, &mut found)?;
+            }
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    if found.is_empty() {
+        let problem = match is_pattern {
+            true => "no name fits the pattern",
+            false => "the directory holds no files (names that begin with '.' or '_' are left out)",
+        };
+        return Err(ConnectorError::NoFiles { path: path.to_owned(), problem: problem.to_owned() });
+    }
+    found.into_iter().map(|path| Ok(ListedFile { metadata: files.metadata(&path)?, path })).collect()
+}
+
+fn is_hidden(name: &str) -> bool {
+    name.starts_with(['.', '_'])
+}
+
+fn push(found: &mut Vec<PathBuf>, path: PathBuf) -> Result<()> {
+    if found.len() == FILES_MAX {
+        let path = path.display().to_string();
+        return Err(ConnectorError::NoFiles { path, problem: format!("more than {FILES_MAX} files") });
+    }
+    found.push(path);
+    Ok(())
+}
+
+/// All files below a directory.
+fn below(files: &dyn FileSystem, directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
+    if depth > DEPTH_MAX {
+        return Ok(());
+    }
+    for entry in files.list(directory)?.into_iter().filter(|e| !is_hidden(&e.name)) {
+        match entry.kind {
+            FileKind::File => push(found, entry.path)?,
+            FileKind::Directory => below(files, &entry.path, depth + 1, found)?,
+        }
+    }
+    Ok(())
+}
+
+/// The patterns without braces that one with braces stands for.
+fn braces(pattern: &str) -> Result<Vec<String>> {
+    let mut open = vec![pattern.to_owned()];
+    let mut done = Vec::new();
+    while let Some(pattern) = open.pop() {
+        // The innermost pair: the last opening brace before the first closing one.
+        let pair = pattern.find('}').and_then(|end| pattern[..end].rfind('{').map(|start| (start, end)));
+        match pair {
+            None => done.push(pattern),
+            Some((start, end)) => {
+                let (before, after) = (&pattern[..start], &pattern[end + 1..]);
+                open.extend(pattern[start + 1..end].split(',').map(|choice| format!("{before}{choice}{after}")));
+            }
+        }
+        if open.len() + done.len() > ALTERNATIVES_MAX {
+            let problem = format!("its braces stand for more than {ALTERNATIVES_MAX} patterns");
+            return Err(ConnectorError::NoFiles { path: pattern_text(&open, &done), problem });
+        }
+    }
+    Ok(done)
+}
+
+fn pattern_text(open: &[String], done: &[String]) -> String {
+    open.first().or(done.first()).cloned().unwrap_or_default()
+}
+
+/// Files that fit a pattern without braces.
+fn expand(files: &dyn FileSystem, pattern: &str, found: &mut Vec<PathBuf>) -> Result<()> {
+    let is_absolute = pattern.starts_with('/');
+    let parts: Vec<&str> = pattern.split('/').filter(|p| !p.is_empty() && *p != ".").collect();
+    let literal = parts.iter().take_while(|p| !p.contains(['*', '?'])).count();
+    let mut start = PathBuf::from(if is_absolute { "/" } else { "" });
+    start.extend(&parts[..literal]);
+    walk(files, &start, &parts[literal..], 0, found)
+}
+
+fn walk(
+    files: &dyn FileSystem,
+    directory: &Path,
+    parts: &[&str],
+    depth: usize,
+    found: &mut Vec<PathBuf>,
+) -> Result<()> {
+    if depth > DEPTH_MAX {
+        return Ok(());
+    }
+    let Some((part, rest)) = parts.split_first() else {
+        return match files.metadata(directory) {
+            Ok(metadata) if metadata.kind == FileKind::File => push(found, directory.to_path_buf()),
+            _ => Ok(()),
+        };
+    };
+    if *part == "**" {
+        walk(files, directory, rest, depth, found)?;
+    }
+    let listed = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    // A part of the pattern that leads nowhere fits nothing.
+    let Ok(entries) = files.list(listed) else { return Ok(()) };
+    for entry in entries {
+        let path = directory.join(&entry.name);
+        let is_directory = entry.kind == FileKind::Directory;
+        match *part {
+            "**" if is_directory && !is_hidden(&entry.name) => walk(files, &path, parts, depth + 1, found)?,
+            "**" => {}
+            part if !fits(part, &entry.name) => {}
+            _ if rest.is_empty() && !is_directory => push(found, path)?,
+            _ if is_directory && !rest.is_empty() => walk(files, &path, rest, depth + 1, found)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether a name fits a pattern of `*` and `?`. A leading `.` or `_` has to be written.
+fn fits(pattern: &str, name: &str) -> bool {
+    if is_hidden(name) && !is_hidden(pattern) {
+        return false;
+    }
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    let (mut p, mut n) = (0, 0);
+    // Where the last star was, and how much of the name it had taken.
+    let mut star: Option<(usize, usize)> = None;
+    while n < name.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(c) if *c == '?' || *c == name[n] => {
+                p += 1;
+                n += 1;
+            }
+            _ => match star {
+                None => return false,
+                Some((at, taken)) => {
+                    star = Some((at, taken + 1));
+                    p = at + 1;
+                    n = taken + 1;
+                }
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flumen_io::{SimulatedClock, SimulatedFileSystem};
+    use std::sync::Arc;
+
+    fn check(path: &str, expected: &[&str]) {
+        let files = SimulatedFileSystem::new(1, Arc::new(SimulatedClock::new()));
+        for name in [
+            "/d/a.csv",
+            "/d/b.csv",
+            "/d/b.json",
+            "/d/.hidden.csv",
+            "/d/_tmp.csv",
+            "/d/x/c.csv",
+            "/d/x/y/d.csv",
+            "/d/_t/e.csv",
+            "/e/a{1}.csv",
+        ] {
+            files.create_directory_all(Path::new(name).parent().unwrap()).unwrap();
+            files.create(Path::new(name)).unwrap().finish().unwrap();
+        }
+        files.create_directory_all(Path::new("/empty")).unwrap();
+        let found = match list_files(&files, path) {
+            Ok(found) => found.iter().map(|f| f.path.display().to_string()).collect(),
+            Err(error) => vec![error.to_string()],
+        };
+        assert_eq!(found, expected, "{path}");
+    }
+
+    #[test]
+    fn paths_patterns_and_directories() {
+        check("/d/a.csv", &["/d/a.csv"]);
+        check("/d", &["/d/a.csv", "/d/b.csv", "/d/b.json", "/d/x/c.csv", "/d/x/y/d.csv"]);
+        check("/d/*.csv", &["/d/a.csv", "/d/b.csv"]);
+        check("/d/**/*.csv", &["/d/a.csv", "/d/b.csv", "/d/x/c.csv", "/d/x/y/d.csv"]);
+        check("/d/*/c.csv", &["/d/x/c.csv"]);
+        check("/d/?.{csv,json}", &["/d/a.csv", "/d/b.csv", "/d/b.json"]);
+        check("/{d,e}/a*", &["/d/a.csv", "/e/a{1}.csv"]);
+        check("/e/a{1}.csv", &["/e/a{1}.csv"]);
+        check("/d/{a,b,{c,x/c}}.csv", &["/d/a.csv", "/d/b.csv", "/d/x/c.csv"]);
+        check("/d/_*", &["/d/_tmp.csv"]);
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        check("/d/*.orc", &["no file matches '/d/*.orc': no name fits the pattern"]);
+        check("/d/aa.csv", &["cannot look at /d/aa.csv: no such file or directory; nearest in /d: 'a.csv', 'b.csv'"]);
+        check(
+            "/empty",
+            &["no file matches '/empty': the directory holds no files (names that begin with '.' or '_' are left out)"],
+        );
+    }
+
+    #[test]
+    fn stars_take_any_run() {
+        for (pattern, name, expected) in [
+            ("*", "anything", true),
+            ("a*b*c", "axxbyybc", true),
+            ("a*b*c", "axxbyyb", false),
+            ("**x", "aax", true),
+            ("?", "ü", true),
+            ("??", "a", false),
+        ] {
+            assert_eq!(fits(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+}

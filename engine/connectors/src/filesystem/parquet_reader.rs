@@ -1,0 +1,280 @@
+//! Reads row groups of Parquet files, one ahead of the one that is decoded.
+//!
+//! 1. The first of `splits` is the one being read; its position is that of the last row returned, so a snapshot is a
+//!    copy of the list, whatever is in flight.
+//! 2. `ahead` fetches the row group that will be needed next, on the blocking executor: it opens the file, binds its
+//!    columns, leaves the row group out if a filter says so, charges its bytes and reads them.
+//! 3. When the current row group ends, the fetched one becomes current, unless a runtime filter that came meanwhile
+//!    leaves it out; then the next fetch begins.
+//!
+//! A fetch ahead that memory is refused for is tried again when nothing else is held; only then is the refusal final.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+
+use flumen_core::failure::Failure;
+use flumen_core::source::{ReaderContext, ReaderStatus, RuntimeFilter};
+use flumen_core::types::SchemaRef;
+use flumen_core::waiting::{Outcome, Pending};
+use flumen_formats_parquet::{
+    ColumnBinding, FooterCache, ParquetFile, RowGroupChunks, RowGroupPlan, RowGroupPruner, RowGroupReader,
+};
+use flumen_io::{FileSystem, ReadFile};
+
+use super::split::FileSplit;
+use crate::charge::Charge;
+use crate::error::ConnectorError;
+
+/// What all row groups of a scan share.
+#[derive(Clone)]
+pub(super) struct ParquetScan {
+    pub(super) files: Arc<dyn FileSystem>,
+    pub(super) footers: Arc<FooterCache>,
+    pub(super) pruner: RowGroupPruner,
+    /// Filters that may come, by id, and the output columns they are over.
+    pub(super) runtime_filters: Vec<(u32, Vec<usize>)>,
+    pub(super) schema: SchemaRef,
+    pub(super) limit: Option<u64>,
+}
+
+/// Filters that joins have published, and the output columns they are over.
+type RuntimeFilters = Arc<BTreeMap<u32, (Vec<usize>, RuntimeFilter)>>;
+
+/// An open file and where the output columns are in it.
+#[derive(Clone)]
+struct Opened {
+    source: Arc<dyn ReadFile>,
+    file: Arc<ParquetFile>,
+    bindings: Arc<[ColumnBinding]>,
+}
+
+/// A row group whose bytes are there.
+struct Fetched {
+    opened: Opened,
+    /// `None` if no row of it can match.
+    chunks: Option<(RowGroupChunks, Charge)>,
+}
+
+enum FetchError {
+    /// Memory was refused.
+    Refused(Failure),
+    Failed(Failure),
+}
+
+impl<E: Into<ConnectorError>> From<E> for FetchError {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into().into())
+    }
+}
+
+/// A row group that is being fetched.
+struct Ahead {
+    fetched: Pending<Result<Fetched, FetchError>>,
+    /// Nothing else was held when it began.
+    is_alone: bool,
+}
+
+/// The row group that is being decoded.
+struct Current {
+    reader: RowGroupReader,
+    /// For the bytes that the reader holds.
+    _charge: Charge,
+}
+
+/// Reads the row groups of the splits it is given.
+pub(super) struct ParquetReader {
+    scan: ParquetScan,
+    context: ReaderContext,
+    splits: VecDeque<FileSplit>,
+    current: Option<Current>,
+    ahead: Option<Ahead>,
+    opened: Option<Opened>,
+    published: RuntimeFilters,
+    rows_left: u64,
+    is_last: bool,
+    has_asked: bool,
+}
+
+impl ParquetReader {
+    pub(super) fn new(scan: ParquetScan, context: ReaderContext) -> Self {
+        let rows_left = scan.limit.unwrap_or(u64::MAX);
+        Self {
+            scan,
+            context,
+            splits: VecDeque::new(),
+            current: None,
+            ahead: None,
+            opened: None,
+            published: Arc::default(),
+            rows_left,
+            is_last: false,
+            has_asked: false,
+        }
+    }
+
+    pub(super) fn add_splits(&mut self, splits: Vec<FileSplit>) {
+        self.splits.extend(splits);
+        self.has_asked = false;
+    }
+
+    pub(super) fn no_more_splits(&mut self) {
+        self.is_last = true;
+    }
+
+    pub(super) fn splits(&self) -> impl Iterator<Item = &FileSplit> {
+        self.splits.iter()
+    }
+
+    pub(super) fn runtime_filter(&mut self, filter: u32, bounds: RuntimeFilter) {
+        if let Some((_, columns)) = self.scan.runtime_filters.iter().find(|(id, _)| *id == filter) {
+            Arc::make_mut(&mut self.published).insert(filter, (columns.clone(), bounds));
+        }
+    }
+
+    pub(super) fn poll_next(&mut self) -> Result<ReaderStatus, Failure> {
+        loop {
+            if self.rows_left == 0 {
+                self.current = None;
+                self.ahead = None;
+                self.splits.clear();
+                return Ok(ReaderStatus::EndOfInput);
+            }
+            self.fetch_ahead();
+            if self.wants_split() {
+                self.has_asked = true;
+                return Ok(ReaderStatus::NeedsSplit);
+            }
+            if let Some(current) = &mut self.current {
+                if let Some(mut batch) = current.reader.next_batch()? {
+                    if batch.num_rows() as u64 > self.rows_left {
+                        batch = batch.slice(0, self.rows_left as usize);
+                    }
+                    self.rows_left -= batch.num_rows() as u64;
+                    self.splits[0].row = current.reader.position();
+                    return Ok(ReaderStatus::Batch(batch));
+                }
+                self.current = None;
+                self.row_group_done();
+                continue;
+            }
+            let Some(ahead) = &mut self.ahead else {
+                return Ok(match self.is_last {
+                    true => ReaderStatus::EndOfInput,
+                    false => ReaderStatus::Waiting,
+                });
+            };
+            match ahead.fetched.poll() {
+                Outcome::Waiting => return Ok(ReaderStatus::Waiting),
+                Outcome::Lost => return Err(ConnectorError::Lost { what: "a read of a row group" }.into()),
+                Outcome::Ready(fetched) => {
+                    let is_alone = ahead.is_alone;
+                    self.ahead = None;
+                    match fetched {
+                        Ok(fetched) => self.begin(fetched)?,
+                        Err(FetchError::Refused(failure)) if is_alone => return Err(failure),
+                        Err(FetchError::Refused(_)) => {}
+                        Err(FetchError::Failed(failure)) => return Err(failure),
+                    }
+                }
+            }
+        }
+    }
+
+    /// One more split is wanted as soon as nothing is left to fetch ahead.
+    fn wants_split(&self) -> bool {
+        let nothing_left = match self.splits.len() {
+            0 => true,
+            1 => self.current.is_some() && self.following().is_none(),
+            _ => false,
+        };
+        nothing_left && !self.is_last && !self.has_asked
+    }
+
+    /// The row group behind the current one.
+    fn following(&self) -> Option<FileSplit> {
+        let front = self.splits.front()?;
+        front.next_row_group().or_else(|| self.splits.get(1).cloned())
+    }
+
+    /// Starts to fetch what is needed next, if that is not under way.
+    fn fetch_ahead(&mut self) {
+        if self.ahead.is_some() {
+            return;
+        }
+        let is_alone = self.current.is_none();
+        let wanted = if is_alone { self.splits.front().cloned() } else { self.following() };
+        let Some(wanted) = wanted else { return };
+        let (scan, published) = (self.scan.clone(), Arc::clone(&self.published));
+        let memory = Arc::clone(&self.context.memory);
+        let opened = self.opened.clone().filter(|o| o.file.path() == Path::new(&wanted.path));
+        let fetched = Pending::spawn(self.context.blocking.as_ref(), self.context.waker.clone(), move || {
+            let opened = match opened {
+                Some(opened) => opened,
+                None => scan.open(&wanted)?,
+            };
+            if !scan.may_match(&opened, wanted.row_group, &published) {
+                return Ok(Fetched { opened, chunks: None });
+            }
+            let columns = RowGroupReader::columns(&opened.bindings);
+            let plan = RowGroupPlan::new(&opened.file, wanted.row_group, &columns)?;
+            let charge = Charge::new(&memory, plan.bytes()).map_err(FetchError::Refused)?;
+            let chunks = plan.fetch(opened.source.as_ref())?;
+            Ok(Fetched { opened, chunks: Some((chunks, charge)) })
+        });
+        self.ahead = Some(Ahead { fetched, is_alone });
+    }
+
+    /// Starts to decode the row group at the front.
+    fn begin(&mut self, fetched: Fetched) -> Result<(), Failure> {
+        let Fetched { opened, chunks } = fetched;
+        let split = self.splits.front().ok_or_else(|| Failure::bug("a row group was fetched for no split"))?;
+        let (row_group, row) = (split.row_group, split.row);
+        let wanted = chunks.filter(|_| self.scan.may_join(&opened, row_group, &self.published));
+        self.opened = Some(opened.clone());
+        let Some((chunks, charge)) = wanted else {
+            self.row_group_done();
+            return Ok(());
+        };
+        let schema = Arc::clone(&self.scan.schema);
+        let rows = self.context.batch_rows;
+        let reader = RowGroupReader::new(&opened.file, row_group, &opened.bindings, schema, &chunks, rows, row)?;
+        self.current = Some(Current { reader, _charge: charge });
+        Ok(())
+    }
+
+    /// Moves the front split behind its row group.
+    fn row_group_done(&mut self) {
+        if let Some(front) = self.splits.front_mut() {
+            front.row_group += 1;
+            front.row = 0;
+            if front.row_group >= front.row_group_end {
+                self.splits.pop_front();
+            }
+        }
+    }
+}
+
+impl ParquetScan {
+    fn open(&self, split: &FileSplit) -> Result<Opened, ConnectorError> {
+        let source = self.files.open(Path::new(&split.path))?;
+        split.check_unchanged(source.size(), source.modified_millis())?;
+        let file = self.footers.open(source.as_ref())?;
+        if split.row_group >= file.row_groups() {
+            let problem = format!("it has {} row groups", file.row_groups());
+            return Err(ConnectorError::FileChanged { path: split.path.clone(), problem });
+        }
+        let bindings = ColumnBinding::bind(&file, &self.schema.fields)?.into();
+        Ok(Opened { source, file, bindings })
+    }
+
+    fn may_match(&self, opened: &Opened, row_group: usize, published: &RuntimeFilters) -> bool {
+        self.pruner.may_match(&opened.file, row_group, &opened.bindings) && self.may_join(opened, row_group, published)
+    }
+
+    fn may_join(&self, opened: &Opened, row_group: usize, published: &RuntimeFilters) -> bool {
+        published.values().all(|(columns, filter)| {
+            RowGroupPruner::may_join(&opened.file, row_group, &opened.bindings, columns, filter)
+        })
+    }
+}

@@ -1,0 +1,180 @@
+//! Which bytes of a file a row group needs, and getting them.
+//!
+//! The plan is made on any thread, [`RowGroupPlan::fetch`] reads and may block. Neighbouring column chunks are read
+//! together: one call of 64 KiB costs as much as the gap it saves.
+
+use std::io::Cursor;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use flumen_io::ReadFile;
+use parquet::arrow::ProjectionMask;
+use parquet::basic::Compression;
+use parquet::errors::{ParquetError as LibraryError, Result as LibraryResult};
+use parquet::file::reader::{ChunkReader, Length};
+
+use crate::error::ParquetError;
+use crate::file::ParquetFile;
+use crate::thrift::{ChunkLimits, check_pages};
+
+/// A gap up to this size between two chunks is read along with them.
+const GAP_BYTES_MAX: u64 = 64 << 10;
+
+/// A column chunk that is wanted.
+#[derive(Clone, Debug)]
+struct Chunk {
+    range: Range<u64>,
+    limits: ChunkLimits,
+    column: String,
+}
+
+/// The bytes that some columns of a row group take.
+#[derive(Clone, Debug)]
+pub struct RowGroupPlan {
+    file: Arc<ParquetFile>,
+    row_group: usize,
+    chunks: Vec<Chunk>,
+    /// What is read in one call each, ascending and apart.
+    reads: Vec<Range<u64>>,
+}
+
+impl RowGroupPlan {
+    /// A plan for the given root columns of the file.
+    ///
+    /// # Errors
+    /// If a chunk lies outside the file.
+    pub fn new(file: &Arc<ParquetFile>, row_group: usize, columns: &[usize]) -> Result<Self, ParquetError> {
+        let metadata = file.metadata();
+        let mask = ProjectionMask::roots(metadata.file_metadata().schema_descr(), columns.iter().copied());
+        let mut chunks = Vec::new();
+        for (leaf, column) in metadata.row_group(row_group).columns().iter().enumerate() {
+            if !mask.leaf_included(leaf) {
+                continue;
+            }
+            // Offsets and lengths were checked against the file when it was opened.
+            let (start, length) = column.byte_range();
+            let limits = ChunkLimits { expansion: expansion(column.compression()), values: column.num_values() };
+            chunks.push(Chunk { range: start..start + length, limits, column: column.column_path().string() });
+        }
+        let mut ranges: Vec<_> = chunks.iter().map(|c| c.range.clone()).collect();
+        ranges.sort_unstable_by_key(|r| (r.start, r.end));
+        let mut reads: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            match reads.last_mut() {
+                Some(last) if range.start <= last.end.saturating_add(GAP_BYTES_MAX) => {
+                    last.end = last.end.max(range.end)
+                }
+                _ => reads.push(range),
+            }
+        }
+        Ok(Self { file: Arc::clone(file), row_group, chunks, reads })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn file(&self) -> &Arc<ParquetFile> {
+        &self.file
+    }
+
+    /// Which row group.
+    #[must_use]
+    pub fn row_group(&self) -> usize {
+        self.row_group
+    }
+
+    /// Bytes that [`RowGroupPlan::fetch`] allocates; never more than the file has.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.reads.iter().map(|r| (r.end - r.start) as usize).sum()
+    }
+
+    /// Reads the bytes and checks their page headers. May block.
+    ///
+    /// # Errors
+    /// If reading fails or a page header is damaged.
+    pub fn fetch(&self, source: &dyn ReadFile) -> Result<RowGroupChunks, ParquetError> {
+        let mut pieces = Vec::with_capacity(self.reads.len());
+        for range in &self.reads {
+            pieces.push((range.start, source.read_range(range.clone())?));
+        }
+        let chunks = RowGroupChunks { pieces: pieces.into(), file_size: self.file.size() };
+        for chunk in &self.chunks {
+            let length = (chunk.range.end - chunk.range.start) as usize;
+            chunks
+                .slice(chunk.range.start, length)
+                .ok_or_else(|| "its chunk was not read".to_owned())
+                .and_then(|bytes| check_pages(&bytes, chunk.limits))
+                .map_err(|problem| ParquetError::RowGroup {
+                    path: self.file.path().to_path_buf(),
+                    row_group: self.row_group,
+                    column: Some(chunk.column.clone()),
+                    problem,
+                })?;
+        }
+        Ok(chunks)
+    }
+}
+
+/// Most bytes that one compressed byte can become, by the formats' own limits.
+fn expansion(compression: Compression) -> u64 {
+    match compression {
+        Compression::UNCOMPRESSED => 1,
+        Compression::SNAPPY => 32,
+        Compression::LZ4 | Compression::LZ4_RAW | Compression::LZO => 256,
+        Compression::GZIP(_) => 1100,
+        // A run-length block of zstd gives 128 KiB for four bytes.
+        Compression::ZSTD(_) | Compression::BROTLI(_) => 32 << 10,
+    }
+}
+
+/// The fetched bytes of a row group. Clones share them.
+#[derive(Clone, Debug)]
+pub struct RowGroupChunks {
+    /// Offset in the file and bytes, ascending.
+    pieces: Arc<[(u64, Bytes)]>,
+    file_size: u64,
+}
+
+impl RowGroupChunks {
+    /// Bytes held.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.pieces.iter().map(|(_, bytes)| bytes.len()).sum()
+    }
+
+    fn slice(&self, start: u64, length: usize) -> Option<Bytes> {
+        let rest = self.rest(start)?;
+        (length <= rest.len()).then(|| rest.slice(..length))
+    }
+
+    /// What was read from `start` on, up to the end of its piece.
+    fn rest(&self, start: u64) -> Option<Bytes> {
+        let after = self.pieces.partition_point(|(offset, _)| *offset <= start);
+        let (offset, bytes) = self.pieces.get(after.checked_sub(1)?)?;
+        let skip = usize::try_from(start - offset).ok().filter(|skip| *skip <= bytes.len())?;
+        Some(bytes.slice(skip..))
+    }
+}
+
+impl Length for RowGroupChunks {
+    fn len(&self) -> u64 {
+        self.file_size
+    }
+}
+
+impl ChunkReader for RowGroupChunks {
+    type T = Cursor<Bytes>;
+
+    fn get_read(&self, start: u64) -> LibraryResult<Self::T> {
+        self.rest(start).map(Cursor::new).ok_or_else(|| not_read(start, 0))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> LibraryResult<Bytes> {
+        self.slice(start, length).ok_or_else(|| not_read(start, length))
+    }
+}
+
+fn not_read(start: u64, length: usize) -> LibraryError {
+    LibraryError::EOF(format!("{length} bytes at {start} lie outside the chunks that were read"))
+}

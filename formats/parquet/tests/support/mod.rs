@@ -1,0 +1,98 @@
+//! Small Parquet files in a simulated file system, and reading them back whole.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use flumen_core::batch::{Batch, Column};
+use flumen_core::types::{Field, SchemaRef};
+use flumen_formats_parquet::{ColumnBinding, ParquetError, ParquetFile, RowGroupPlan, RowGroupReader};
+use flumen_io::{FileSystem, ReadFile, SimulatedClock, SimulatedFileSystem};
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
+
+/// The bytes of a file with these rows.
+pub(crate) fn parquet_bytes(batch: &RecordBatch, properties: WriterProperties) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
+    writer.write(batch).unwrap();
+    writer.close().unwrap();
+    bytes
+}
+
+/// A file with these bytes.
+pub(crate) fn file_of(bytes: &[u8]) -> Arc<dyn ReadFile> {
+    let files = SimulatedFileSystem::new(1, Arc::new(SimulatedClock::new()));
+    let path = Path::new("/t.parquet");
+    let mut file = files.create(path).unwrap();
+    file.write_all(bytes).unwrap();
+    file.finish().unwrap();
+    files.open(path).unwrap()
+}
+
+/// Everything that a scan needs of a file.
+pub(crate) struct Scan {
+    pub(crate) source: Arc<dyn ReadFile>,
+    pub(crate) file: Arc<ParquetFile>,
+    pub(crate) bindings: Vec<ColumnBinding>,
+    pub(crate) schema: SchemaRef,
+}
+
+impl Scan {
+    /// A scan of the columns `fields`; all of the file's if `None`.
+    pub(crate) fn open(bytes: &[u8], fields: Option<Vec<Field>>) -> Result<Self, ParquetError> {
+        let source = file_of(bytes);
+        let file = Arc::new(ParquetFile::open(source.as_ref())?);
+        let fields = fields.unwrap_or_else(|| file.schema().fields.clone());
+        let bindings = ColumnBinding::bind(&file, &fields)?;
+        Ok(Self { source, file, bindings, schema: Arc::new(flumen_core::types::Schema::new(fields)) })
+    }
+
+    /// The batches of a row group from a row on.
+    pub(crate) fn row_group(&self, row_group: usize, batch_rows: usize, from: u64) -> Result<Vec<Batch>, ParquetError> {
+        let plan = RowGroupPlan::new(&self.file, row_group, &RowGroupReader::columns(&self.bindings))?;
+        let chunks = plan.fetch(self.source.as_ref())?;
+        let schema = Arc::clone(&self.schema);
+        let mut reader = RowGroupReader::new(&self.file, row_group, &self.bindings, schema, &chunks, batch_rows, from)?;
+        let mut batches = Vec::new();
+        let mut position = from;
+        while let Some(batch) = reader.next_batch()? {
+            assert!(batch.num_rows() > 0 && batch.num_rows() <= batch_rows);
+            position += batch.num_rows() as u64;
+            assert_eq!(reader.position(), position);
+            batches.push(batch);
+        }
+        Ok(batches)
+    }
+
+    /// All rows, column by column.
+    pub(crate) fn columns(&self, batch_rows: usize) -> Result<Vec<ArrayRef>, ParquetError> {
+        let mut batches = Vec::new();
+        for group in 0..self.file.row_groups() {
+            batches.extend(self.row_group(group, batch_rows, 0)?);
+        }
+        Ok(concat(&batches, self.bindings.len()))
+    }
+}
+
+/// Rows of several batches, column by column; constants are spread out.
+pub(crate) fn concat(batches: &[Batch], columns: usize) -> Vec<ArrayRef> {
+    (0..columns)
+        .map(|column| {
+            let arrays: Vec<ArrayRef> = batches
+                .iter()
+                .map(|batch| match batch.column(column) {
+                    Column::Array(array) => Arc::clone(array),
+                    Column::Constant(value) => {
+                        let rows = arrow_array::UInt32Array::from(vec![0; batch.num_rows()]);
+                        arrow_select::take::take(value, &rows, None).unwrap()
+                    }
+                })
+                .collect();
+            let arrays: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
+            arrow_select::concat::concat(&arrays).unwrap()
+        })
+        .collect()
+}
