@@ -26,16 +26,6 @@ pub enum KernelError {
         /// What has to number them.
         what: &'static str,
     },
-    /// The columns of one result cannot be combined.
-    #[error("column {column:?} arrives as {left} and as {right}, which cannot be combined")]
-    Carriers {
-        /// The column's name.
-        column: String,
-        /// One carrier.
-        left: DataType,
-        /// The other.
-        right: DataType,
-    },
     /// Rows of this type have no order.
     #[error("rows cannot be ordered by a value of type {data_type}; order by one of its parts")]
     NotOrdered {

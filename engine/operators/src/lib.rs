@@ -2,7 +2,36 @@
 //!
 //! [`contract`] is what every operator promises; the other modules are the operators, one each. Operators are
 //! synchronous state objects: no clock, no lock, no wait, no async. A [`registry::OperatorRegistry`] turns an
-//! OperatorSpec into an operator.
+//! OperatorSpec into an operator; [`registry::register_builtin`] fills it with what is here.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`filter`] | rows for which a condition is true |
+//! | [`project`] | computed columns |
+//! | [`limit`] | OFFSET and FETCH by position |
+//! | [`sort`] | ORDER BY and Top-N |
+//! | [`watermark`] | watermarks from a timestamp column |
+//! | [`hash_aggregate`] | GROUP BY, at the end of bounded input or as a changelog |
+//! | [`tumbling_aggregate`] | aggregates by key and tumbling window |
+//! | [`hash_join`] | equi-joins with a build side that is read first |
 
+mod aggregation;
+mod charge;
 pub mod contract;
+mod error;
+mod event_time;
+pub mod filter;
+pub mod hash_aggregate;
+pub mod hash_join;
+pub mod limit;
+pub mod project;
 pub mod registry;
+pub mod sort;
+#[cfg(test)]
+mod testing;
+pub mod tumbling_aggregate;
+pub mod watermark;
+
+pub use aggregation::aggregate_state_fields;
+pub use error::OperatorError;
+pub use registry::register_builtin;

@@ -35,3 +35,15 @@ impl OperatorRegistry {
         }
     }
 }
+
+/// Adds the operators of this crate. Sources and sinks are the connectors' to add.
+pub fn register_builtin(registry: &mut OperatorRegistry) {
+    crate::filter::register(registry);
+    crate::project::register(registry);
+    crate::limit::register(registry);
+    crate::hash_aggregate::register(registry);
+    crate::hash_join::register(registry);
+    crate::sort::register(registry);
+    crate::tumbling_aggregate::register(registry);
+    crate::watermark::register(registry);
+}

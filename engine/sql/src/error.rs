@@ -207,7 +207,10 @@ fn find(tokens: &[TokenWithSpan], subject: &str) -> Option<Position> {
 /// The names nearest to `name` by edit distance, nearest first, at most three.
 pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let name = name.to_lowercase();
-    let limit = (name.chars().count() / 3).max(2);
+    let limit = match name.chars().count() {
+        0..=3 => 1,
+        length => (length / 3).max(2),
+    };
     let mut scored: Vec<(usize, String)> = candidates
         .into_iter()
         .filter_map(|candidate| {
@@ -222,6 +225,10 @@ pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a s
         .collect();
     scored.sort();
     scored.dedup();
+    // Beside a near hit the far ones are noise.
+    if let Some(&(best @ 0..=1, _)) = scored.first() {
+        scored.retain(|(distance, _)| *distance == best);
+    }
     scored.truncate(3);
     scored.into_iter().map(|(_, candidate)| candidate).collect()
 }
@@ -238,7 +245,10 @@ pub(crate) fn did_you_mean(names: &[String]) -> Option<String> {
 
 /// Names that an error message may offer, in their written case.
 pub(crate) struct Suggestions<'a> {
+    /// A column as its table has it.
     pub(crate) written: &'a dyn Fn(&str) -> String,
+    /// A word as the statement has it.
+    pub(crate) in_statement: &'a dyn Fn(&str) -> String,
     pub(crate) functions: &'a dyn Fn() -> Vec<String>,
 }
 
@@ -284,10 +294,11 @@ fn unknown_function(name: &str, suggestions: &Suggestions<'_>) -> SqlError {
 fn from_schema_error(error: SchemaError, suggestions: &Suggestions<'_>) -> SqlError {
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
+            let name_written = (suggestions.in_statement)(&field.name);
             let known: Vec<String> = valid_fields.iter().map(|c| (suggestions.written)(&c.name)).collect();
             let (name, subject) = match &field.relation {
-                Some(relation) => (format!("{relation}.{}", field.name), format!("{relation}.{}", field.name)),
-                None => (field.name.clone(), field.name.clone()),
+                Some(relation) => (format!("{relation}.{name_written}"), format!("{relation}.{}", field.name)),
+                None => (name_written, field.name.clone()),
             };
             if let Some(relation) = &field.relation {
                 let relations: Vec<String> =

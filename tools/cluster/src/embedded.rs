@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use flumen_config::Configuration;
+use flumen_connectors::print::PrintTarget;
 use flumen_io::{Clock, LocalFileSystem, SystemClock};
 use flumen_runtime::executor::threaded::ThreadedExecutor;
-use parking_lot::Mutex;
 
 use crate::options;
 use crate::process::{Process, World};
@@ -42,7 +42,7 @@ impl EmbeddedCluster {
             timers: io.timers(),
             machine_memory_bytes: machine_memory_bytes(),
             spill_directory: spill_directory(),
-            print: Arc::new(Mutex::new(std::io::stdout())),
+            print: PrintTarget::new(Arc::new(std::sync::Mutex::new(std::io::stdout()))),
         };
         let process = Process::assemble(world, configuration)?;
         Ok(Self { process, workers, executor, _io: io })

@@ -13,7 +13,7 @@ use std::sync::{Arc, Weak};
 use std::task::Wake;
 use std::time::Duration;
 
-use flumen_control::job_master::{Action, Event, JobMaster, Now};
+use flumen_control::{Action, Event, JobMaster, Now};
 use flumen_core::failure::Failure;
 use flumen_core::graph::JobGraph;
 use flumen_core::ids::{JobId, LeaderEpoch};
@@ -48,6 +48,7 @@ struct Queue {
 pub struct Job {
     id: JobId,
     name: String,
+    checkpoint_directory: Option<String>,
     process: Arc<Process>,
     queue: Mutex<Queue>,
     /// Locked by whoever attends the queue.
@@ -71,11 +72,13 @@ impl Job {
         master: JobMaster,
         epoch: LeaderEpoch,
         slots: u32,
+        checkpoint_directory: Option<String>,
         listener: Box<dyn Fn(&ClientEvent) + Send + Sync>,
     ) -> Arc<Self> {
         let job = Arc::new_cyclic(|me| Self {
             id: graph.job,
             name: graph.name.clone(),
+            checkpoint_directory,
             process: Arc::clone(process),
             queue: Mutex::new(Queue { events: VecDeque::new(), attended: false }),
             master: Mutex::new(master),
@@ -181,10 +184,11 @@ impl Job {
                 }));
             }
             Action::FinalizeCheckpoint(contents) => {
+                let directory = self.checkpoint_directory.clone();
                 let (me, process) = (Weak::clone(&self.me), Arc::clone(&self.process));
                 self.process.blocking().spawn_blocking(Box::new(move || {
                     let checkpoint = contents.checkpoint;
-                    let finalize = || process.snapshots().finalize(&contents).map_err(|failure| failure.chain());
+                    let finalize = || process.snapshots().finalize(&contents, directory.as_ref()).map_err(|failure| failure.chain());
                     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(finalize))
                         .unwrap_or_else(|_| Err("writing the metadata panicked".to_owned()));
                     if let Some(job) = me.upgrade() {
@@ -192,10 +196,11 @@ impl Job {
                     }
                 }));
             }
-            Action::DiscardCheckpoint { checkpoint, location } => {
+            Action::DiscardCheckpoint { checkpoint, .. } => {
+                let directory = self.checkpoint_directory.clone();
                 let (process, id) = (Arc::clone(&self.process), self.id);
                 self.process.blocking().spawn_blocking(Box::new(move || {
-                    if let Err(failure) = process.snapshots().discard(id, checkpoint, location.as_deref()) {
+                    if let Err(failure) = process.snapshots().discard(id, checkpoint, directory.as_ref()) {
                         tracing::warn!(job = %id, %checkpoint, cause = %failure.chain(), "checkpoint was not deleted");
                     }
                 }));

@@ -30,7 +30,7 @@ pub fn configuration() -> flumen_config::Result<flumen_config::Configuration> {
     if let Some(registry) = REGISTRY.get() {
         return Ok(flumen_config::Configuration::new(Arc::clone(registry)));
     }
-    let lists = [options::OPTIONS, flumen_memory::OPTIONS, flumen_control::OPTIONS];
+    let lists = [options::OPTIONS, flumen_memory::OPTIONS, flumen_control::options::OPTIONS];
     let registry = Arc::new(flumen_config::OptionRegistry::collect(&lists)?);
     Ok(flumen_config::Configuration::new(Arc::clone(REGISTRY.get_or_init(|| registry))))
 }

@@ -56,6 +56,9 @@ pub const JOB_NAME: ConfigOption<String> = ConfigOption::new("pipeline.name", "i
 /// Whether INSERT waits.
 pub const ATTACHED: ConfigOption<bool> =
     ConfigOption::new("execution.attached", "true", "Whether INSERT INTO waits for the job to end.");
+/// Where checkpoints go.
+pub const CHECKPOINT_DIRECTORY: ConfigOption<Option<String>> =
+    ConfigOption::new("execution.checkpointing.dir", "", "Directory that checkpoints are written to.");
 /// Restore path.
 pub const RECOVERY_PATH: ConfigOption<Option<String>> = ConfigOption::new(
     "execution.state-recovery.path",
@@ -80,6 +83,7 @@ pub const OPTIONS: &[&dyn AnyOption] = &[
     &CHAINING,
     &JOB_NAME,
     &ATTACHED,
+    &CHECKPOINT_DIRECTORY,
     &RECOVERY_PATH,
     &SEED,
     &RESULT_QUEUE_BYTES,

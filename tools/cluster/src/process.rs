@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use flumen_config::Configuration;
-use flumen_connectors::collect::CollectRegistry;
-use flumen_control::job_master::{JobMaster, JobMasterOptions};
+use flumen_connectors::print::PrintTarget;
+use flumen_connectors::{CollectRegistry, ConnectorEnvironment};
+use flumen_control::{JobMaster, JobMasterOptions};
 use flumen_core::connectors::ConnectorRegistry;
 use flumen_core::failure::Failure;
 use flumen_core::graph::JobGraph;
@@ -46,7 +47,7 @@ pub struct World {
     /// Where exchanges and operators spill.
     pub spill_directory: PathBuf,
     /// Lines of the `print` connector.
-    pub print: Arc<Mutex<dyn std::io::Write + Send>>,
+    pub print: PrintTarget,
 }
 
 /// See the module.
@@ -55,7 +56,7 @@ pub struct Process {
     arena: Arena,
     memory: MemoryManager,
     connectors: Arc<ConnectorRegistry>,
-    collect: Arc<CollectRegistry>,
+    collect: CollectRegistry,
     shuffle: Arc<ShuffleEnvironment>,
     task_executor: TaskExecutor,
     snapshots: Arc<Snapshots>,
@@ -69,31 +70,28 @@ impl Process {
     /// # Errors
     /// If the memory cannot be laid out.
     pub fn assemble(world: World, configuration: &Configuration) -> anyhow::Result<Arc<Self>> {
-        let layout = MemoryLayout::compute(&MemoryOptions::from_configuration(configuration, world.machine_memory_bytes)?)?;
+        let layout = MemoryLayout::compute(&MemoryOptions::from_configuration(configuration, world.machine_memory_bytes))?;
         let arena = Arena::new(ArenaOptions::new(layout.arena_bytes()))?;
         let memory = MemoryManager::new(arena.clone(), layout.managed_bytes)?;
-        let shuffle = Arc::new(ShuffleEnvironment::local(EnvironmentOptions {
-            spill_directory: world.spill_directory.clone(),
-            file_system: Arc::clone(&world.file_system),
-            blocking: Arc::clone(&world.blocking),
-            ..EnvironmentOptions::default()
-        }));
-        let collect = Arc::new(CollectRegistry::default());
+        let shuffle = Arc::new(ShuffleEnvironment::local(EnvironmentOptions::new(
+            world.spill_directory.clone(),
+            Arc::clone(&world.file_system),
+            Arc::clone(&world.blocking),
+        )));
+        let collect = CollectRegistry::default();
         let mut connectors = ConnectorRegistry::new();
-        flumen_connectors::register_builtin(
-            &mut connectors,
-            &flumen_connectors::BuiltinOptions {
-                file_system: Arc::clone(&world.file_system),
-                collect: Arc::clone(&collect),
-                print: Arc::clone(&world.print),
-            },
-        );
+        let environment = ConnectorEnvironment {
+            files: Arc::clone(&world.file_system),
+            collect: collect.clone(),
+            print: world.print.clone(),
+        };
+        flumen_connectors::register_connectors(&mut connectors, &environment);
         let connectors = Arc::new(connectors);
-        let mut functions = FunctionRegistry::with_builtin();
-        flumen_sql::register_datafusion_functions(&mut functions);
+        let mut functions = FunctionRegistry::new();
+        flumen_sql::register_datafusion_functions(&mut functions)?;
         let mut operators = OperatorRegistry::default();
         flumen_operators::register_builtin(&mut operators);
-        flumen_connectors::register_operators(&mut operators, &connectors);
+        flumen_connectors::operators::register_operators(&mut operators, &connectors);
         let snapshots = Arc::new(Snapshots::new(Arc::clone(&world.file_system)));
         let services = TaskExecutorServices {
             runner: Arc::clone(&world.runner),
@@ -138,9 +136,10 @@ impl Process {
         let graph = Arc::new(graph);
         let restore = restore.map(|location| self.snapshots.restore_point(location, &graph)).transpose()?;
         let epoch = LeaderEpoch(1);
+        let directory = job_options.configuration.get(options::CHECKPOINT_DIRECTORY.key()).cloned();
         let rng = Box::new(Rng::stream(seed, &graph.job.to_string()));
         let master = JobMaster::new(Arc::clone(&graph), epoch, job_options, restore, None, rng);
-        let job = Job::start(self, &graph, master, epoch, self.slots, Box::new(listener));
+        let job = Job::start(self, &graph, master, epoch, self.slots, directory, Box::new(listener));
         self.jobs.lock().insert(graph.job, Arc::clone(&job));
         // A short job may have ended before it stood in the table.
         if job.end().is_some() {
@@ -203,7 +202,7 @@ impl Process {
 
     /// Results on their way to clients.
     #[must_use]
-    pub fn collect(&self) -> &Arc<CollectRegistry> {
+    pub fn collect(&self) -> &CollectRegistry {
         &self.collect
     }
 

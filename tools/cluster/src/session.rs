@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use flumen_config::{Configuration, Origin};
+use flumen_connectors::collect::CollectCapacity;
+use flumen_control::JobMasterOptions;
 use flumen_core::catalog::Catalog;
 use flumen_core::failure::Failure;
 use flumen_core::graph::{ExchangeMode, StreamGraph, TranslateOptions, translate};
@@ -12,14 +14,14 @@ use flumen_core::ids::{JobId, OperatorUid};
 use flumen_core::source::Boundedness;
 use flumen_core::spec::OperatorPayload;
 use flumen_core::spec::connector::{SinkSpec, SourceSpec};
-use flumen_io::{Clock, RandomSource, Rng};
+use flumen_io::{RandomSource, Rng};
 use flumen_sql::{MemoryCatalog, PlanOptions, Planned, Statement, plan_statement};
 
 use crate::embedded::EmbeddedCluster;
 use crate::error::SessionError;
 use crate::options::{self, ShuffleMode};
 use crate::process::Process;
-use crate::stream::{JobHandle, RowStream, Running, StatementProgress};
+use crate::stream::{JobHandle, RowStream, Running};
 
 /// What a statement came to.
 pub enum Outcome {
@@ -115,14 +117,15 @@ impl Session {
         Ok(match planned {
             Planned::Query { graph, schema, boundedness, .. } => {
                 let bytes = self.configuration.get(&options::RESULT_QUEUE_BYTES).saturating_usize();
-                let stream = self.process.collect().open(result, bytes);
+                let capacity = CollectCapacity { bytes, ..CollectCapacity::default() };
+                let stream = self.process.collect().open(result, capacity)?;
                 let running = self.start(&graph, boundedness, plan_time, false)?;
                 let schema = schema.portable_arrow_schema();
-                Outcome::Rows(RowStream { running, stream, schema, last_progress: StatementProgress::default() })
+                Outcome::Rows(RowStream { running, stream, schema })
             }
             Planned::Insert { graph, boundedness, .. } => {
                 let running = self.start(&graph, boundedness, plan_time, true)?;
-                Outcome::Job(JobHandle { running, last_progress: StatementProgress::default() })
+                Outcome::Job(JobHandle { running })
             }
             Planned::CreateTable { table, replace, if_not_exists } => {
                 let name = table.name.clone();
@@ -234,12 +237,10 @@ impl Session {
             graph.nodes.iter().filter(|n| n.spec.kind == kind).map(|n| n.uid.clone()).collect()
         };
         let (sources, sinks) = (uids(SourceSpec::KIND), uids(SinkSpec::KIND));
-        let mut job_options = flumen_control::options::job_master_options(&self.configuration);
+        let mut job_options = JobMasterOptions::from_configuration(&self.configuration);
         if !restorable {
             job_options.checkpoints.interval = None;
         }
-        job_options.configuration =
-            self.configuration.overrides().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         let restore = match self.configuration.get(&options::RECOVERY_PATH) {
             Some(path) if restorable => Some(self.recovery_location(&path)?),
             _ => None,
@@ -256,7 +257,7 @@ impl Session {
         if path != "latest" {
             return Ok(path.to_owned());
         }
-        let directory = self.configuration.get(&flumen_control::options::CHECKPOINT_DIRECTORY).ok_or_else(|| {
+        let directory = self.configuration.get(&options::CHECKPOINT_DIRECTORY).ok_or_else(|| {
             Failure::user(
                 "execution.state-recovery.path is `latest`, but execution.checkpointing.dir is not set; set it to the directory to look in",
             )

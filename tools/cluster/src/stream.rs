@@ -1,12 +1,14 @@
 //! What a running statement is to its client.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use flumen_connectors::collect::{CollectStream, Collected};
-use flumen_core::ids::JobId;
+use flumen_connectors::CollectStream;
+use flumen_core::failure::{Failure, FailureKind};
+use flumen_core::ids::{JobId, OperatorUid};
 use flumen_gateway::JobStatus;
 
 use crate::error::SessionError;
@@ -41,8 +43,8 @@ pub(crate) struct Running {
     pub(crate) process: Arc<Process>,
     pub(crate) job: Arc<Job>,
     pub(crate) plan_time: Duration,
-    pub(crate) sources: Vec<flumen_core::ids::OperatorUid>,
-    pub(crate) sinks: Vec<flumen_core::ids::OperatorUid>,
+    pub(crate) sources: Vec<OperatorUid>,
+    pub(crate) sinks: Vec<OperatorUid>,
 }
 
 impl Running {
@@ -70,7 +72,7 @@ impl Running {
             JobStatus::Canceled => Err(SessionError::Cancelled),
             status => Err(end.failure.map_or_else(
                 || SessionError::Job {
-                    kind: flumen_core::failure::FailureKind::Bug,
+                    kind: FailureKind::Bug,
                     message: format!("the job ended as {} without a cause", status.name()),
                 },
                 SessionError::from,
@@ -95,7 +97,6 @@ pub struct RowStream {
     pub(crate) running: Running,
     pub(crate) stream: CollectStream,
     pub(crate) schema: SchemaRef,
-    pub(crate) last_progress: StatementProgress,
 }
 
 impl RowStream {
@@ -110,37 +111,27 @@ impl RowStream {
     /// # Errors
     /// If the query failed or was cancelled.
     pub fn next_within(&mut self, timeout: Duration) -> Result<Polled, SessionError> {
-        match self.stream.next_within(timeout) {
-            Collected::Batch(batch) => {
-                let batch = flumen_kernels::materialize::to_portable_record_batch(&batch)
-                    .map_err(|e| SessionError::from(flumen_core::failure::Failure::bug(e)))?;
+        match self.stream.next_timeout(timeout) {
+            Poll::Ready(Some(batch)) => {
+                let batch = flumen_kernels::gather::to_portable_record_batch(&batch).map_err(Failure::bug)?;
                 Ok(Polled::Batch(batch))
             }
-            Collected::Waiting => match self.running.job.end() {
-                Some(end) => {
-                    self.running.check(end)?;
-                    // The end of the job and the last rows may cross; rows that are queued are still given.
-                    Ok(if self.stream.is_ended() { Polled::End } else { Polled::Waiting })
-                }
+            Poll::Ready(None) => match self.running.job.wait_within(timeout) {
+                Some(end) => self.running.check(end).map(|()| Polled::End),
                 None => Ok(Polled::Waiting),
             },
-            Collected::End => {
-                self.last_progress = self.running.progress();
-                loop {
-                    if let Some(end) = self.running.job.wait_within(timeout) {
-                        self.running.check(end)?;
-                        return Ok(Polled::End);
-                    }
-                }
-            }
+            Poll::Pending => match self.running.job.end() {
+                // A job that finished has closed the stream, which the next call finds.
+                Some(end) => self.running.check(end).map(|()| Polled::Waiting),
+                None => Ok(Polled::Waiting),
+            },
         }
     }
 
     /// How far it is.
     #[must_use]
     pub fn progress(&self) -> StatementProgress {
-        let now = self.running.progress();
-        if now.rows_read > 0 { now } else { StatementProgress { memory_bytes: now.memory_bytes, ..self.last_progress } }
+        self.running.progress()
     }
 
     /// How long planning took.
@@ -173,7 +164,6 @@ impl Drop for RowStream {
 /// A job that a statement started.
 pub struct JobHandle {
     pub(crate) running: Running,
-    pub(crate) last_progress: StatementProgress,
 }
 
 impl JobHandle {
@@ -194,10 +184,6 @@ impl JobHandle {
     /// # Errors
     /// If it failed or was cancelled.
     pub fn wait_within(&mut self, timeout: Duration) -> Result<bool, SessionError> {
-        let progress = self.running.progress();
-        if progress.rows_read > 0 {
-            self.last_progress = progress;
-        }
         match self.running.job.wait_within(timeout) {
             Some(end) => self.running.check(end).map(|()| true),
             None => Ok(false),
@@ -207,8 +193,7 @@ impl JobHandle {
     /// How far it is.
     #[must_use]
     pub fn progress(&self) -> StatementProgress {
-        let now = self.running.progress();
-        if now.rows_read > 0 { now } else { self.last_progress }
+        self.running.progress()
     }
 
     /// How long planning took.

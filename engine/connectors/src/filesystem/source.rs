@@ -258,18 +258,19 @@ impl SourceConnector for FileSource {
             schema,
             limit: spec.limit,
         };
-        Ok(Box::new(FileReader::Unknown { parquet, text, context, last: false }))
+        Ok(Box::new(FileReader::Unknown { parquet, text, context, filters: Vec::new(), last: false }))
     }
 }
 
 /// A reader that learns from its first split what it reads.
 #[allow(clippy::large_enum_variant, reason = "there is one for each subtask")]
 enum FileReader {
-    /// No split has come yet.
+    /// No split has come yet; runtime filters that have are kept for it.
     Unknown {
         parquet: ParquetScan,
         text: TextScan,
         context: ReaderContext,
+        filters: Vec<(u32, RuntimeFilter)>,
         last: bool,
     },
     Parquet(ParquetReader),
@@ -278,9 +279,15 @@ enum FileReader {
 
 impl FileReader {
     fn learn(&mut self, format: Format) {
-        if let Self::Unknown { parquet, text, context, .. } = self {
+        if let Self::Unknown { parquet, text, context, filters, .. } = self {
             *self = match format {
-                Format::Parquet => Self::Parquet(ParquetReader::new(parquet.clone(), context.clone())),
+                Format::Parquet => {
+                    let mut reader = ParquetReader::new(parquet.clone(), context.clone());
+                    for (filter, bounds) in std::mem::take(filters) {
+                        reader.runtime_filter(filter, bounds);
+                    }
+                    Self::Parquet(reader)
+                }
                 Format::Csv | Format::Json => Self::Text(TextReader::new(text.clone(), context.clone(), format)),
             };
         }
@@ -329,11 +336,8 @@ impl SourceReader for FileReader {
 
     fn runtime_filter(&mut self, filter: u32, bounds: RuntimeFilter) {
         match self {
-            // It may come before the first split.
-            Self::Unknown { .. } => {
-                self.learn(Format::Parquet);
-                self.runtime_filter(filter, bounds);
-            }
+            // It may come before the first split, whose format is not known yet.
+            Self::Unknown { filters, .. } => filters.push((filter, bounds)),
             Self::Parquet(reader) => reader.runtime_filter(filter, bounds),
             Self::Text(_) => {}
         }

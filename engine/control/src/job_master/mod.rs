@@ -23,6 +23,8 @@ mod deploy;
 pub mod events;
 #[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod harness;
 mod messages;
 mod recovery;
 mod splits;

@@ -192,6 +192,12 @@ pub trait Operator: Send {
         Ok(0)
     }
 
+    /// Counters of its own (late rows dropped, for instance), by metric name; what every operator has is counted by the
+    /// driver.
+    fn counters(&self, visit: &mut dyn FnMut(&'static str, u64)) {
+        let _ = visit;
+    }
+
     /// For sources: splits assigned by the enumerator; none and `last` when there are no more.
     ///
     /// # Errors

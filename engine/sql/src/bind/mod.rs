@@ -29,7 +29,12 @@ use flumen_core::connectors::{ConnectorRegistry, FILE_CONNECTOR};
 use table::ConnectedTable;
 
 /// The settings of the front-end library, which are always the same.
-pub(crate) static CONFIG: LazyLock<Arc<ConfigOptions>> = LazyLock::new(|| Arc::new(ConfigOptions::new()));
+pub(crate) static CONFIG: LazyLock<Arc<ConfigOptions>> = LazyLock::new(|| {
+    let mut config = ConfigOptions::new();
+    // All subqueries become joins; there is no other way to run one.
+    config.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
+    Arc::new(config)
+});
 
 static RELATION_PLANNERS: LazyLock<[Arc<dyn RelationPlanner>; 1]> = LazyLock::new(|| [Arc::new(tumble::WindowPlanner)]);
 

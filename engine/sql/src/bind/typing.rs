@@ -4,6 +4,7 @@
 //! of [`super::arithmetic`] with operands cast to what they take. A constant beside a decimal becomes the shortest
 //! decimal, so that `1 - discount` does not grow by the digits of a BIGINT.
 
+use arrow_schema::DataType;
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, Result, ScalarValue};
@@ -34,6 +35,14 @@ fn rewrite_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     if matches!(plan, LogicalPlan::Limit(_)) {
         return plan.recompute_schema().map(Transformed::yes);
     }
+    // The binder has given every row of VALUES the column's type, so columns are narrowed as a whole.
+    let plan = match plan {
+        LogicalPlan::Values(mut values) => {
+            (0..values.schema.fields().len()).for_each(|column| narrow_column(&mut values.values, column));
+            return LogicalPlanBuilder::values(values.values)?.build().map(Transformed::yes);
+        }
+        other => other,
+    };
     let mut schema = merge_schema(&plan.inputs());
     if let LogicalPlan::TableScan(scan) = &plan {
         schema.merge(&DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?);
@@ -44,9 +53,34 @@ fn rewrite_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         let rewritten = expr.transform_up(|e| rewrite_expr(e, &schema))?;
         Ok(rewritten.update_data(|e| name.restore(e)))
     })?;
-    match plan.data {
-        LogicalPlan::Values(values) => LogicalPlanBuilder::values(values.values)?.build().map(Transformed::yes),
-        other => other.recompute_schema().map(Transformed::yes),
+    plan.data.recompute_schema().map(Transformed::yes)
+}
+
+/// Makes a column of BIGINT constants INTEGER if all of them fit.
+fn narrow_column(rows: &mut [Vec<Expr>], column: usize) {
+    let narrowed = |expr: &Expr| match expr {
+        Expr::Literal(ScalarValue::Int64(Some(value)), metadata) => {
+            let small = i32::try_from(*value).ok()?;
+            Some(Expr::Literal(ScalarValue::Int32(Some(small)), metadata.clone()))
+        }
+        Expr::Literal(ScalarValue::Int64(None), metadata) => {
+            Some(Expr::Literal(ScalarValue::Int32(None), metadata.clone()))
+        }
+        // A NULL beside them has been cast to their type.
+        Expr::Cast(cast) if *cast.field.data_type() == DataType::Int64 => match &*cast.expr {
+            Expr::Literal(ScalarValue::Null, metadata) => {
+                Some(Expr::Literal(ScalarValue::Int32(None), metadata.clone()))
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    let has_constant = rows.iter().any(|row| matches!(row[column], Expr::Literal(ScalarValue::Int64(Some(_)), _)));
+    let all: Option<Vec<Expr>> = rows.iter().map(|row| narrowed(&row[column])).collect();
+    if let (true, Some(all)) = (has_constant, all) {
+        for (row, expr) in rows.iter_mut().zip(all) {
+            row[column] = expr;
+        }
     }
 }
 
@@ -86,7 +120,7 @@ fn shorten(expr: &mut Expr) {
     }
 }
 
-fn cast_to(expr: Expr, data_type: arrow_schema::DataType, schema: &DFSchema) -> Result<Expr> {
+fn cast_to(expr: Expr, data_type: DataType, schema: &DFSchema) -> Result<Expr> {
     if expr.get_type(schema)? == data_type {
         return Ok(expr);
     }

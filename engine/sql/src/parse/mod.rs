@@ -11,6 +11,8 @@ pub(crate) mod limits;
 pub(crate) mod normalize;
 pub(crate) mod rebalance;
 mod statement;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -46,7 +48,15 @@ fn parse_here(sql: &str) -> Result<Vec<Statement>> {
         }
         let tokens: Arc<[TokenWithSpan]> = part.into();
         let statement = statement::parse_statement(&tokens, &source, &names);
-        statements.push(statement.map_err(|e| e.locate(&tokens, &source))?);
+        let end = || part.iter().rev().find(|t| !matches!(t.token, Token::Whitespace(_))).map(|t| at(t.span.end));
+        // What is missing at the end has no token to point at.
+        let located = |e: SqlError| match end() {
+            Some(end) if e.kind() == SqlErrorKind::Syntax => {
+                e.locate(&tokens, &source).at(end).locate(&tokens, &source)
+            }
+            _ => e.locate(&tokens, &source),
+        };
+        statements.push(statement.map_err(located)?);
     }
     Ok(statements)
 }

@@ -1,8 +1,8 @@
 //! Long flat chains of operators, made balanced.
 //!
 //! The parser builds `a OR b OR c ...` as a tree that leans to the left and is as deep as it is long; everything after
-//! it is recursive. [`rebalance`] walks down such chains with a loop and rebuilds them with logarithmic depth. `AND`
-//! and `OR` are always rebuilt. `+`, `-`, `*` and `||` are rebuilt only if longer than [`ARITHMETIC_CHAIN_MIN`], since
+//! it is recursive. [`rebalance`] walks down such chains with a loop and rebuilds them with logarithmic depth. Short
+//! chains keep SQL's grouping from the left; of `+`, `-`, `*` and `||` this is more than a matter of cost, since
 //! grouping differently may change the last bits of floating-point sums and the digits of decimals.
 
 use std::ops::ControlFlow;
@@ -14,6 +14,9 @@ use crate::error::Result;
 
 /// Chains of arithmetic up to this length keep SQL's grouping from the left.
 pub(crate) const ARITHMETIC_CHAIN_MIN: usize = 64;
+/// Chains of AND and OR up to this length are left alone. It must exceed the depth of any rebuilt chain, or the visitor
+/// would find the left edge of one and rebuild it again.
+const LOGICAL_CHAIN_MIN: usize = 32;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Family {
@@ -78,7 +81,7 @@ fn rebalance(expr: &mut Expr) -> Result<()> {
         below = left;
     }
     let logical = matches!(wanted, Family::And | Family::Or);
-    if length <= if logical { 3 } else { ARITHMETIC_CHAIN_MIN } {
+    if length <= if logical { LOGICAL_CHAIN_MIN } else { ARITHMETIC_CHAIN_MIN } {
         return Ok(());
     }
     // Operand and the operator before it, last first.

@@ -7,6 +7,8 @@ mod node;
 mod physical;
 mod state;
 mod statement;
+#[cfg(test)]
+mod tests;
 
 use flumen_core::catalog::CatalogTable;
 use flumen_core::graph::StreamGraph;

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion_expr::LogicalPlan;
+use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion_expr::{Expr as LogicalExpr, LogicalPlan};
 use datafusion_sql::sqlparser::ast;
+use datafusion_sql::sqlparser::tokenizer::Token;
 use flumen_core::catalog::{Catalog, CatalogTable, WatermarkDefinition};
 use flumen_core::expr::Expr;
 use flumen_core::graph::Partitioner;
@@ -110,8 +112,16 @@ impl StatementPlanner<'_> {
     fn logical(&self, query: &ast::Query) -> Result<LogicalPlan> {
         let written = |name: &str| self.binder.written_column(name).unwrap_or_else(|| name.to_owned());
         let known = || functions::names().into_iter().chain(aggregates::names()).collect();
-        let suggestions = Suggestions { written: &written, functions: &known };
+        let in_statement = |name: &str| {
+            let mut words = self.statement.tokens.iter().filter_map(|t| match &t.token {
+                Token::Word(word) if word.value.eq_ignore_ascii_case(name) => Some(word.value.clone()),
+                _ => None,
+            });
+            words.next().unwrap_or_else(|| name.to_owned())
+        };
+        let suggestions = Suggestions { written: &written, in_statement: &in_statement, functions: &known };
         let bound = self.binder.bind(query.clone()).map_err(|e| from_datafusion(e, &suggestions))?;
+        check_scalar_subqueries(&bound)?;
         crate::optimize::optimize(bound, self.options.now_ms).map_err(|e| from_datafusion(e, &suggestions))
     }
 
@@ -335,6 +345,28 @@ impl StatementPlanner<'_> {
         let columns = ["name", "type", "null", "watermark"].map(str::to_owned).to_vec();
         Ok(Planned::Rows { columns, rows })
     }
+}
+
+/// A subquery that is used as a value must give one row at most, as far as can be known now.
+fn check_scalar_subqueries(plan: &LogicalPlan) -> Result<()> {
+    let mut wrong = false;
+    let walked = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|e| {
+                if let LogicalExpr::ScalarSubquery(subquery) = e {
+                    let one = subquery.subquery.max_rows().is_some_and(|n| n <= 1);
+                    wrong |= subquery.outer_ref_columns.is_empty() && !one;
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    });
+    walked.map_err(|e| SqlError::internal(e.strip_backtrace()))?;
+    if wrong {
+        return Err(SqlError::unsupported("a subquery as a value that may give several rows")
+            .with_hint("aggregate it, for instance with max(...), or add LIMIT 1"));
+    }
+    Ok(())
 }
 
 fn boundedness(root: &Node) -> Boundedness {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::ArrayRef;
+use arrow_buffer::NullBuffer;
 use flumen_core::types::{Field, LogicalType};
 
 use super::active::{Active, ActiveRows};
@@ -152,9 +153,9 @@ impl ExactSum {
         }
     }
 
-    fn values(&self, slots: &[u32]) -> Result<ArrayRef> {
+    fn values(&self, slots: &[u32], nulls: Option<NullBuffer>) -> Result<ArrayRef> {
         let sums = slots.iter().map(|slot| self.sums.get(*slot)).collect();
-        exact_array("sum", &self.return_type, sums, self.presence.nulls(slots))
+        exact_array("sum", &self.return_type, sums, nulls)
     }
 }
 
@@ -197,13 +198,13 @@ impl Accumulator for ExactSum {
     }
 
     fn export_state(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
-        let mut columns = vec![self.values(slots)?];
+        let mut columns = vec![self.values(slots, state_nulls(&self.presence, self.retracting, slots))?];
         columns.extend(export_counts(&self.presence, slots));
         Ok(columns)
     }
 
     fn evaluate(&self, slots: &[u32]) -> Result<ArrayRef> {
-        self.values(slots)
+        self.values(slots, self.presence.nulls(slots))
     }
 
     fn reset(&mut self, slots: &[u32]) -> Result<()> {
@@ -228,6 +229,12 @@ impl Accumulator for ExactSum {
     fn memory_bytes(&self) -> usize {
         self.sums.memory_bytes() + self.presence.memory_bytes()
     }
+}
+
+/// NULLs of an exported sum. Where counts go along it has none: a part whose additions and removals balance still has a
+/// sum, if what it took back was added elsewhere.
+fn state_nulls(presence: &Presence, retracting: bool, slots: &[u32]) -> Option<NullBuffer> {
+    if retracting { None } else { presence.nulls(slots) }
 }
 
 /// Takes in the presence of merged states; counts, if kept, are state column `column`.
@@ -322,7 +329,8 @@ impl Accumulator for FloatSum {
 
     fn export_state(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
         let sums = slots.iter().map(|slot| self.sums.get(*slot)).collect();
-        let mut columns = vec![double_array(&LogicalType::Float64, sums, self.presence.nulls(slots))];
+        let nulls = state_nulls(&self.presence, self.retracting, slots);
+        let mut columns = vec![double_array(&LogicalType::Float64, sums, nulls)];
         columns.extend(export_counts(&self.presence, slots));
         Ok(columns)
     }

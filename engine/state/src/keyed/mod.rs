@@ -15,12 +15,14 @@
 mod directory;
 mod group;
 mod layout;
+mod snapshot;
 mod store;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use group::{Groups, KeyInput};
+pub use snapshot::TableSnapshot;
 pub use table::{KeyedTable, RowInput, SlotCursor};
 
 pub(crate) use layout::view_array;

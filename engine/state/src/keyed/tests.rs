@@ -207,6 +207,27 @@ fn groups_are_those_of_a_map() {
 }
 
 #[test]
+fn clustered_keys_are_grouped_by_runs() {
+    let pages = MeteredPages::unmetered();
+    for types in [vec![LogicalType::Int64], vec![LogicalType::Int64, LogicalType::Int32], vec![LogicalType::Utf8]] {
+        let mut table = table(&types, &[], &pages);
+        let mut groups = Groups::default();
+        let mut model = BTreeMap::new();
+        for round in 0..20 {
+            // Runs of one to six rows, keys far apart; every ninth is NULL, and batches overlap.
+            let runs = (0..600).flat_map(|run| vec![round * 500 + run; 1 + run as usize % 6]);
+            let keys: Vec<ModelKey> = runs.map(|k| (k % 9 != 0).then_some(k * 1_000_003)).collect();
+            let key_columns = columns(&types, &keys, 1);
+            group(&mut table, &key_columns, keys.len(), None, &mut groups);
+            for (key, slot) in keys.iter().zip(&groups.slots) {
+                assert_eq!(model.entry(*key).or_insert(*slot), slot, "{key:?}");
+            }
+        }
+        assert_eq!(table.len(), model.len());
+    }
+}
+
+#[test]
 fn a_table_without_keys_has_one_group() {
     let pages = MeteredPages::unmetered();
     let mut table = table(&[], &[call("count", None, LogicalType::Int64)], &pages);

@@ -125,6 +125,13 @@ pub(crate) struct Charge {
     bytes: usize,
 }
 
+impl Charge {
+    pub(crate) fn take(source: &Arc<dyn PageSource>, bytes: usize) -> Result<Self> {
+        source.charge(bytes).map_err(|source| StateError::Memory { bytes, source })?;
+        Ok(Self { source: Arc::clone(source), bytes })
+    }
+}
+
 impl Drop for Charge {
     fn drop(&mut self) {
         self.source.discharge(self.bytes);
@@ -149,8 +156,7 @@ impl<T: Pod + Default> PageMemory<T> {
             segment.as_mut_slice().fill(0);
             return Ok(Self::Segment(segment));
         }
-        source.charge(bytes).map_err(refused)?;
-        let charge = Charge { source: Arc::clone(source), bytes };
+        let charge = Charge::take(source, bytes)?;
         Ok(Self::Heap { values: vec![T::default(); length].into_boxed_slice(), _charge: charge })
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
@@ -111,7 +112,7 @@ pub fn query_over(text: &str, directory: &Path) -> String {
 /// # Errors
 /// If a file cannot be written.
 pub fn generate(directory: &Path, scale: f64) -> anyhow::Result<usize> {
-    let write = |name: &str, batches: &mut dyn Iterator<Item = RecordBatch>| table(directory, name, batches);
+    let write = |name: &str, batches: &mut dyn Iterator<Item = Result<RecordBatch, ArrowError>>| table(directory, name, batches);
     let mut rows = 0;
     rows += write("region", &mut RegionArrow::new(RegionGenerator::new(scale, 1, 1)))?;
     rows += write("nation", &mut NationArrow::new(NationGenerator::new(scale, 1, 1)))?;
@@ -124,7 +125,7 @@ pub fn generate(directory: &Path, scale: f64) -> anyhow::Result<usize> {
     Ok(rows)
 }
 
-fn table(directory: &Path, name: &str, batches: &mut dyn Iterator<Item = RecordBatch>) -> anyhow::Result<usize> {
+fn table(directory: &Path, name: &str, batches: &mut dyn Iterator<Item = Result<RecordBatch, ArrowError>>) -> anyhow::Result<usize> {
     let path = directory.join(format!("{name}.parquet"));
     let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     let properties = WriterProperties::builder()
@@ -132,10 +133,14 @@ fn table(directory: &Path, name: &str, batches: &mut dyn Iterator<Item = RecordB
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .build();
     let mut batches = batches.peekable();
-    let schema = batches.peek().map(|b| b.schema()).with_context(|| format!("table {name} has no rows"))?;
+    let schema = match batches.peek() {
+        Some(Ok(batch)) => batch.schema(),
+        _ => anyhow::bail!("table {name} has no rows at this scale factor"),
+    };
     let mut writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties))?;
     let mut rows = 0;
     for batch in batches {
+        let batch = batch?;
         rows += batch.num_rows();
         writer.write(&batch)?;
     }

@@ -1,0 +1,177 @@
+//! GROUP BY: aggregates by key, over bounded input at its end, or continuously as a changelog.
+//!
+//! | phase | takes | gives |
+//! |---|---|---|
+//! | single | rows | final values |
+//! | local | rows | accumulator states, a key perhaps more than once |
+//! | global | states | final values |
+//!
+//! *Bounded*: groups are kept until the input ends and then come out in the order in which they were found. Without keys
+//! there is one group even without rows (not in the local phase).
+//!
+//! *Continuous* (`continuous`): after each input batch the net change of each of its keys comes out: `+I` for a new
+//! group, `-U +U` side by side if a value has changed, `-D` when the group's last row is taken back; nothing if the
+//! values are what they were.
+//!
+//! *Local* never fails for lack of memory as long as one batch fits: it gives out what it holds and starts anew. It
+//! looks at its benefit whenever it holds [`local::GROUPS_MAX`] groups; if there is little, it turns the next rows into
+//! states one by one, without a table, and tries again later. It holds nothing across a barrier.
+//!
+//! State: `groups`, keyed by the group-by columns: keys, then the states of all aggregates.
+//!
+//! Cost: grouping (about 1 ns per row for few groups, 6 in cache) and 0.5-1 ns per row and simple aggregate.
+
+mod changes;
+mod local;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use flumen_core::batch::Batch;
+use flumen_core::failure::Failure;
+use flumen_core::ids::CheckpointId;
+use flumen_core::spec::relational::{AggregatePhase, HashAggregateSpec};
+use flumen_core::spec::{OperatorPayload, OperatorSpec};
+use flumen_core::time::Watermark;
+use flumen_core::types::SchemaRef;
+use flumen_state::{Groups, KeyedPart, KeyedTable, OperatorSnapshot, RestoredState, SlotCursor};
+
+use crate::aggregation::{Aggregation, AggregationSpec};
+use crate::contract::{Operator, OperatorContext, OperatorFactory, Output, Step};
+use crate::error::{OperatorError, input_schema, output_schema};
+use crate::registry::OperatorRegistry;
+use changes::ChangeLog;
+use local::LocalAggregate;
+
+const NAME: &str = "hash aggregate";
+const STATE: &str = "groups";
+
+/// Adds the factory.
+pub fn register(registry: &mut OperatorRegistry) {
+    registry.register(Arc::new(Factory));
+}
+
+struct Factory;
+
+impl OperatorFactory for Factory {
+    fn kind(&self) -> &'static str {
+        HashAggregateSpec::KIND
+    }
+
+    fn create(&self, spec: &OperatorSpec, context: &OperatorContext) -> Result<Box<dyn Operator>, Failure> {
+        let payload: HashAggregateSpec = spec.payload()?;
+        let output = output_schema(spec, NAME)?;
+        let aggregation = Aggregation::new(
+            &AggregationSpec {
+                operator: NAME,
+                group_by: &payload.group_by,
+                aggregates: &payload.aggregates,
+                phase: payload.phase,
+                continuous: payload.continuous,
+                input: input_schema(spec, 0, NAME)?,
+                first_state: payload.group_by.len(),
+            },
+            context,
+        )?;
+        let mut table = aggregation.table()?;
+        let values = match payload.phase {
+            AggregatePhase::Local => table.state_schema().fields.len(),
+            _ => payload.group_by.len() + payload.aggregates.len(),
+        };
+        if output.fields.len() != values {
+            let problem = format!("the output has {} columns instead of {values}", output.fields.len());
+            return Err(OperatorError::Spec { operator: NAME, problem }.into());
+        }
+        if payload.phase == AggregatePhase::Local {
+            return Ok(Box::new(LocalAggregate::new(aggregation, table, payload.continuous, output, context)?));
+        }
+        if let Some(groups) = payload.estimated_groups {
+            let share = groups / u64::from(context.task.parallelism.max(1));
+            table = table.with_expected_groups(usize::try_from(share).unwrap_or(usize::MAX));
+        }
+        let changes = payload.continuous.then(|| ChangeLog::new(&aggregation, output, context));
+        Ok(Box::new(HashAggregate {
+            aggregation,
+            table,
+            groups: Groups::default(),
+            output: Arc::clone(output),
+            batch_rows: context.batch_rows,
+            max_parallelism: context.task.max_parallelism,
+            changes,
+            results: None,
+        }))
+    }
+}
+
+/// Phases single and global.
+struct HashAggregate {
+    aggregation: Aggregation,
+    table: KeyedTable,
+    groups: Groups,
+    output: SchemaRef,
+    batch_rows: usize,
+    max_parallelism: u32,
+    /// Continuous queries only.
+    changes: Option<ChangeLog>,
+    /// How far the results at the end of the input are given out.
+    results: Option<SlotCursor>,
+}
+
+impl Operator for HashAggregate {
+    fn process(&mut self, _input: usize, batch: Batch, out: &mut Output) -> Result<Step, Failure> {
+        self.aggregation.check_kinds(&batch)?;
+        self.aggregation.group(&mut self.table, &batch, batch.selection(), &mut self.groups)?;
+        let Some(changes) = &mut self.changes else {
+            self.aggregation.accumulate(&mut self.table, &batch, batch.selection(), &self.groups)?;
+            return Ok(Step::Done);
+        };
+        changes.before(&self.table, &self.groups)?;
+        self.aggregation.accumulate(&mut self.table, &batch, batch.selection(), &self.groups)?;
+        changes.after(&mut self.table)?;
+        changes.emit(out)
+    }
+
+    fn resume(&mut self, out: &mut Output) -> Result<Step, Failure> {
+        if let Some(changes) = &mut self.changes {
+            return changes.emit(out);
+        }
+        let Some(cursor) = &mut self.results else { return Ok(Step::Done) };
+        match self.table.next_results(cursor, &self.output, self.batch_rows)? {
+            Some(batch) => {
+                out.emit(batch);
+                Ok(Step::HasMoreOutput)
+            }
+            None => {
+                self.results = None;
+                self.table.clear()?;
+                Ok(Step::Done)
+            }
+        }
+    }
+
+    fn finish(&mut self, out: &mut Output) -> Result<Step, Failure> {
+        if self.changes.is_some() {
+            return Ok(Step::Done);
+        }
+        if self.aggregation.group_by.is_empty() {
+            self.table.ensure_single_group()?;
+        }
+        self.results = Some(SlotCursor::default());
+        self.resume(out)
+    }
+
+    fn output_watermark(&self, input: Watermark) -> Option<Watermark> {
+        Some(input)
+    }
+
+    fn snapshot(&mut self, _checkpoint: CheckpointId) -> Result<OperatorSnapshot, Failure> {
+        let rows = self.table.snapshot(self.max_parallelism, self.batch_rows);
+        let part = KeyedPart { name: STATE.into(), rows: Box::new(rows) };
+        Ok(OperatorSnapshot { keyed: vec![part], lists: Vec::new() })
+    }
+
+    fn restore(&mut self, mut state: RestoredState) -> Result<(), Failure> {
+        Ok(self.table.restore(state.keyed.remove(STATE).unwrap_or_default())?)
+    }
+}

@@ -1,0 +1,244 @@
+//! Hash join: the build side (input 0) is read to its end, then the probe side (input 1) streams through.
+//!
+//! Build rows are kept compacted, only with the columns that are needed later; at the end of the build side they become
+//! one [`JoinTable`]. Probing gives bounded pieces: a cursor stands in the batch, so a key with a million partners costs
+//! time, not memory.
+//!
+//! | kind | comes out |
+//! |---|---|
+//! | inner | pairs that match and pass the filter |
+//! | left | the same, and probe rows without such a pair with NULLs for the build columns |
+//! | left semi | probe rows with such a pair, once |
+//! | left anti | probe rows without such a pair (NOT EXISTS: a NULL key has none) |
+//!
+//! Without a filter, semi and anti joins only narrow the selection of the probe batch. Probe rows may be changes: their
+//! kinds go with them. The build side must be append-only. With an empty build side an inner or semi join is satisfied
+//! at once, and the probe side need not be read.
+//!
+//! A runtime filter is published once the build side is complete (inner and semi joins only: the others need probe rows
+//! without a partner).
+//!
+//! It is an operator of bounded queries: in the middle of its work it has no snapshot and says so.
+//!
+//! Cost: see `flumen_kernels::join_table`, and a gather for each output column.
+
+mod probe;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use flumen_core::batch::{Batch, Column};
+use flumen_core::failure::Failure;
+use flumen_core::ids::CheckpointId;
+use flumen_core::source::RuntimeFilter;
+use flumen_core::spec::relational::{HashJoinSpec, JoinKind};
+use flumen_core::spec::{OperatorPayload, OperatorSpec};
+use flumen_core::types::{Schema, SchemaRef};
+use flumen_kernels::gather::{compact, concat};
+use flumen_kernels::join_table::{JoinTable, JoinTableOptions};
+use flumen_state::OperatorSnapshot;
+
+use crate::charge::Charge;
+use crate::contract::{InputSelection, Operator, OperatorContext, OperatorFactory, Output, Step};
+use crate::error::{OperatorError, check_columns, input_schema, output_schema};
+use crate::registry::OperatorRegistry;
+use probe::{PairFilter, Probe, Source};
+
+const NAME: &str = "hash join";
+const BUILD: usize = 0;
+const PROBE: usize = 1;
+/// Bytes of directory for a build row, at most.
+const DIRECTORY_ROW_BYTES: usize = 16;
+
+/// Adds the factory.
+pub fn register(registry: &mut OperatorRegistry) {
+    registry.register(Arc::new(Factory));
+}
+
+struct Factory;
+
+impl OperatorFactory for Factory {
+    fn kind(&self) -> &'static str {
+        HashJoinSpec::KIND
+    }
+
+    fn create(&self, spec: &OperatorSpec, context: &OperatorContext) -> Result<Box<dyn Operator>, Failure> {
+        let payload: HashJoinSpec = spec.payload()?;
+        let (build, probe) = (input_schema(spec, BUILD, NAME)?, input_schema(spec, PROBE, NAME)?);
+        let output = output_schema(spec, NAME)?;
+        check_columns(payload.build_keys.iter().copied(), build, NAME)?;
+        check_columns(payload.probe_keys.iter().copied(), probe, NAME)?;
+        if payload.build_keys.len() != payload.probe_keys.len() {
+            let problem = format!("{} build keys, {} probe keys", payload.build_keys.len(), payload.probe_keys.len());
+            return Err(OperatorError::Spec { operator: NAME, problem }.into());
+        }
+        let gives_pairs = matches!(payload.kind, JoinKind::Inner | JoinKind::Left);
+        let probe_columns = probe.fields.len();
+        let visible = if gives_pairs { probe_columns + build.fields.len() } else { probe_columns };
+        let projection = payload.projection.clone().unwrap_or_else(|| (0..visible).collect());
+        let is_fitting = projection.len() == output.fields.len() && projection.iter().all(|c| *c < visible);
+        if !is_fitting {
+            let problem = format!("columns {projection:?} of {visible} for an output of {}", output.fields.len());
+            return Err(OperatorError::Spec { operator: NAME, problem }.into());
+        }
+        let filter_columns = payload.filter.as_ref().map(|filter| filter.columns()).unwrap_or_default();
+
+        // The build columns that are needed once a row is in the table.
+        let mut kept: Vec<usize> = payload.build_keys.clone();
+        kept.extend(projection.iter().chain(&filter_columns).filter_map(|column| column.checked_sub(probe_columns)));
+        kept.sort_unstable();
+        kept.dedup();
+        check_columns(kept.iter().copied(), build, NAME)?;
+        let position = |column: usize| kept.binary_search(&column).expect("collected above");
+        let source = |column: usize| match column.checked_sub(probe_columns) {
+            None => Source::Probe(column),
+            Some(column) => Source::Build(position(column)),
+        };
+        let filter = match &payload.filter {
+            None => None,
+            Some(filter) => {
+                let fields = [probe, build].iter().flat_map(|s| &s.fields).cloned().collect();
+                let sources = filter_columns.iter().map(|column| source(*column)).collect();
+                Some(PairFilter::compile(filter, &Schema::new(fields), sources, context)?)
+            }
+        };
+        Ok(Box::new(HashJoin {
+            kind: payload.kind,
+            build_keys: payload.build_keys.iter().map(|key| position(*key)).collect(),
+            options: JoinTableOptions { null_equals_null: payload.null_equals_null, ..JoinTableOptions::default() },
+            kept: kept.clone(),
+            build_schema: Arc::new(Schema::new(kept.iter().map(|c| build.fields[*c].clone()).collect())),
+            rows: Vec::new(),
+            charge: Charge::new(&context.memory),
+            table: None,
+            probe: Probe::new(
+                payload.kind,
+                payload.probe_keys,
+                filter,
+                projection.into_iter().map(source).collect(),
+                Arc::clone(output),
+                context.batch_rows,
+            ),
+            filter_id: payload.runtime_filter.filter(|_| !matches!(payload.kind, JoinKind::Left | JoinKind::LeftAnti)),
+            published: None,
+            has_ended: false,
+        }))
+    }
+}
+
+struct HashJoin {
+    kind: JoinKind,
+    /// Columns of the build side that are kept, ascending.
+    kept: Vec<usize>,
+    build_schema: SchemaRef,
+    /// Among the kept columns.
+    build_keys: Vec<usize>,
+    options: JoinTableOptions,
+    /// Build rows until the build side has ended.
+    rows: Vec<Batch>,
+    charge: Charge,
+    /// Once the build side has ended.
+    table: Option<JoinTable>,
+    probe: Probe,
+    filter_id: Option<u32>,
+    published: Option<(u32, RuntimeFilter)>,
+    /// Both sides have been read.
+    has_ended: bool,
+}
+
+impl HashJoin {
+    fn take_build_rows(&mut self, batch: &Batch) -> Result<(), Failure> {
+        if batch.flags().has_deletes {
+            return Err(OperatorError::Retraction { operator: "the build side of a hash join" }.into());
+        }
+        let columns: Vec<Column> = self.kept.iter().map(|column| batch.column(*column).clone()).collect();
+        let rows = batch.with_columns(Arc::clone(&self.build_schema), columns).with_row_kinds(None);
+        let rows = compact(&rows)?;
+        self.charge.add(rows.memory_size())?;
+        self.rows.push(rows);
+        Ok(())
+    }
+
+    fn build(&mut self) -> Result<(), Failure> {
+        let rows: usize = self.rows.iter().map(Batch::num_rows).sum();
+        // Each step has the rows twice: batches and their concatenation, then that and the table.
+        self.charge.set(self.charge.bytes() * 2 + rows * DIRECTORY_ROW_BYTES)?;
+        let all = match self.rows.as_slice() {
+            [only] => only.clone(),
+            batches => concat(&self.build_schema, batches)?,
+        };
+        self.rows = Vec::new();
+        let table = JoinTable::build(&all, self.build_keys.clone(), self.options)?;
+        drop(all);
+        self.charge.set(table.memory_size())?;
+        if let Some(id) = self.filter_id {
+            self.published = table.runtime_filter()?.map(|filter| (id, filter));
+        }
+        self.table = Some(table);
+        Ok(())
+    }
+
+    fn continue_probe(&mut self, out: &mut Output) -> Result<Step, Failure> {
+        match &self.table {
+            Some(table) => self.probe.next(table, out),
+            None => Ok(Step::Done),
+        }
+    }
+}
+
+impl Operator for HashJoin {
+    fn is_satisfied(&self) -> bool {
+        let needs_partner = matches!(self.kind, JoinKind::Inner | JoinKind::LeftSemi);
+        needs_partner && self.table.as_ref().is_some_and(|table| table.num_rows() == 0)
+    }
+
+    fn input_selection(&self) -> InputSelection {
+        InputSelection::Only(if self.table.is_none() && !self.has_ended { BUILD } else { PROBE })
+    }
+
+    fn process(&mut self, input: usize, batch: Batch, out: &mut Output) -> Result<Step, Failure> {
+        match (input, &self.table) {
+            (BUILD, _) => {
+                self.take_build_rows(&batch)?;
+                Ok(Step::Done)
+            }
+            (_, Some(table)) => {
+                self.probe.start(table, batch);
+                self.continue_probe(out)
+            }
+            (_, None) => Err(Failure::bug("hash join: probe rows came before the build side had ended")),
+        }
+    }
+
+    fn resume(&mut self, out: &mut Output) -> Result<Step, Failure> {
+        self.continue_probe(out)
+    }
+
+    fn end_of_input(&mut self, input: usize, _out: &mut Output) -> Result<Step, Failure> {
+        if input == BUILD {
+            if self.table.is_none() && !self.has_ended {
+                self.build()?;
+            }
+        } else {
+            self.has_ended = true;
+            self.table = None;
+            self.rows = Vec::new();
+            self.charge.set(0)?;
+        }
+        Ok(Step::Done)
+    }
+
+    fn snapshot(&mut self, _checkpoint: CheckpointId) -> Result<OperatorSnapshot, Failure> {
+        let is_untouched = self.table.is_none() && self.rows.is_empty();
+        if self.has_ended || is_untouched {
+            Ok(OperatorSnapshot::default())
+        } else {
+            Err(OperatorError::NoSnapshot { operator: NAME }.into())
+        }
+    }
+
+    fn take_runtime_filter(&mut self) -> Option<(u32, RuntimeFilter)> {
+        self.published.take()
+    }
+}

@@ -1,0 +1,261 @@
+//! The probe of one batch, in pieces.
+
+use std::sync::Arc;
+
+use arrow_array::new_null_array;
+use arrow_buffer::ScalarBuffer;
+use flumen_core::batch::{Batch, Column, Selection};
+use flumen_core::expr::Expr;
+use flumen_core::failure::Failure;
+use flumen_core::spec::relational::JoinKind;
+use flumen_core::types::{Schema, SchemaRef};
+use flumen_kernels::expr::{CompiledPredicate, Selected};
+use flumen_kernels::gather::{index_array, take_column, take_values};
+use flumen_kernels::hash::hash_batch;
+use flumen_kernels::join_table::{JoinTable, MatchBitmap, Pairs, ProbeCursor, ProbeInput, ProbeStatus};
+
+use crate::contract::{OperatorContext, Output, Step};
+use crate::error::expression_failure;
+
+/// Where a column comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Source {
+    /// From this column of the probe side.
+    Probe(usize),
+    /// From this column of the table.
+    Build(usize),
+}
+
+/// A condition on pairs.
+pub(super) struct PairFilter {
+    predicate: CompiledPredicate,
+    schema: SchemaRef,
+    /// Its columns, in order.
+    sources: Vec<Source>,
+}
+
+impl PairFilter {
+    /// `sources` are the columns that the filter reads, ascending; `pair` has all columns of both sides.
+    pub(super) fn compile(
+        filter: &Expr,
+        pair: &Schema,
+        sources: Vec<Source>,
+        context: &OperatorContext,
+    ) -> Result<Self, Failure> {
+        let columns = filter.columns();
+        let position = |column: usize| columns.binary_search(&column).expect("its own column");
+        let schema = Schema::new(columns.iter().map(|column| pair.fields[*column].clone()).collect());
+        let predicate = CompiledPredicate::compile(&filter.map_columns(&position), &schema, &context.functions)
+            .map_err(expression_failure)?;
+        Ok(Self { predicate, schema: Arc::new(schema), sources })
+    }
+
+    /// Keeps the pairs for which it is true.
+    fn apply(&self, probe: &Batch, table: &JoinTable, pairs: &mut Pairs) -> Result<(), Failure> {
+        if pairs.is_empty() {
+            return Ok(());
+        }
+        let count = pairs.len();
+        let rows = Rows::of(pairs);
+        let columns = self.sources.iter().map(|source| rows.gather(*source, probe, table)).collect::<Result<_, _>>()?;
+        let batch = Batch::new(Arc::clone(&self.schema), columns, count);
+        let selected = self.predicate.select(&batch).map_err(expression_failure)?;
+        rows.give_back(pairs);
+        if let Selected::Rows(kept) = selected {
+            for (to, from) in kept.iter().enumerate() {
+                pairs.probe[to] = pairs.probe[*from as usize];
+                pairs.build[to] = pairs.build[*from as usize];
+            }
+            pairs.probe.truncate(kept.len());
+            pairs.build.truncate(kept.len());
+        }
+        Ok(())
+    }
+}
+
+/// Pairs as arrays of indices; borrows the vectors and gives them back.
+struct Rows {
+    probe: ScalarBuffer<u32>,
+    build: ScalarBuffer<u32>,
+}
+
+impl Rows {
+    fn of(pairs: &mut Pairs) -> Self {
+        Self { probe: std::mem::take(&mut pairs.probe).into(), build: std::mem::take(&mut pairs.build).into() }
+    }
+
+    fn gather(&self, source: Source, probe: &Batch, table: &JoinTable) -> Result<Column, Failure> {
+        Ok(match source {
+            Source::Probe(column) => take_column(probe.column(column), &index_array(&self.probe, None))?,
+            Source::Build(column) => take_column(table.batch().column(column), &index_array(&self.build, None))?,
+        })
+    }
+
+    fn give_back(self, pairs: &mut Pairs) {
+        let vector =
+            |rows: ScalarBuffer<u32>| rows.into_inner().into_vec::<u32>().unwrap_or_else(|b| b.typed_data().to_vec());
+        pairs.probe = vector(self.probe);
+        pairs.build = vector(self.build);
+    }
+}
+
+/// Probes batch after batch.
+pub(super) struct Probe {
+    kind: JoinKind,
+    keys: Vec<usize>,
+    filter: Option<PairFilter>,
+    /// Columns of the output.
+    sources: Vec<Source>,
+    output: SchemaRef,
+    pairs_max: usize,
+    cursor: ProbeCursor,
+    pairs: Pairs,
+    /// Probe rows of the batch that have a partner; not for inner joins.
+    matched: MatchBitmap,
+    current: Option<Current>,
+}
+
+/// The batch that is being probed.
+struct Current {
+    batch: Batch,
+    hashes: Option<ScalarBuffer<u64>>,
+    stage: Stage,
+}
+
+#[derive(PartialEq)]
+enum Stage {
+    /// Pairs are being found.
+    Pairs,
+    /// What depends on which rows have a partner comes now.
+    Rest,
+}
+
+impl Probe {
+    pub(super) fn new(
+        kind: JoinKind,
+        keys: Vec<usize>,
+        filter: Option<PairFilter>,
+        sources: Vec<Source>,
+        output: SchemaRef,
+        batch_rows: usize,
+    ) -> Self {
+        Self {
+            kind,
+            keys,
+            filter,
+            sources,
+            output,
+            pairs_max: batch_rows.max(1),
+            cursor: ProbeCursor::default(),
+            pairs: Pairs::default(),
+            matched: MatchBitmap::new(0),
+            current: None,
+        }
+    }
+
+    /// Begins a batch; the one before is complete.
+    pub(super) fn start(&mut self, table: &JoinTable, batch: Batch) {
+        let hashes = table.needs_hashes().then(|| hash_batch(&batch, &self.keys));
+        if self.kind != JoinKind::Inner {
+            self.matched.reset(batch.physical_rows());
+        }
+        let stage = if table.num_rows() == 0 { Stage::Rest } else { Stage::Pairs };
+        self.current = Some(Current { batch, hashes, stage });
+    }
+
+    /// The next piece of the batch.
+    pub(super) fn next(&mut self, table: &JoinTable, out: &mut Output) -> Result<Step, Failure> {
+        let Some(mut current) = self.current.take() else { return Ok(Step::Done) };
+        if current.stage == Stage::Pairs {
+            let is_finished = self.find_pairs(table, &current, out)?;
+            if is_finished {
+                if self.kind == JoinKind::Inner {
+                    return Ok(Step::Done);
+                }
+                current.stage = Stage::Rest;
+            }
+            if !is_finished || !out.is_empty() {
+                self.current = Some(current);
+                return Ok(Step::HasMoreOutput);
+            }
+        }
+        self.emit_rest(&current.batch, out)?;
+        Ok(Step::Done)
+    }
+
+    /// One round; answers whether it was the last.
+    fn find_pairs(&mut self, table: &JoinTable, current: &Current, out: &mut Output) -> Result<bool, Failure> {
+        let batch = &current.batch;
+        let keys: Vec<&Column> = self.keys.iter().map(|key| batch.column(*key)).collect();
+        let input = ProbeInput {
+            hashes: current.hashes.as_ref().map_or(&[], |h| h.as_ref()),
+            keys: &keys,
+            rows: batch.physical_rows(),
+            selection: batch.selection(),
+        };
+        let gives_pairs = matches!(self.kind, JoinKind::Inner | JoinKind::Left);
+        if !gives_pairs && self.filter.is_none() {
+            let rows = table.matching_rows(&input, &mut self.cursor)?;
+            self.matched.mark_all(&rows);
+            return Ok(true);
+        }
+        let status = table.probe(&input, &mut self.cursor, self.pairs_max, &mut self.pairs)?;
+        if let Some(filter) = &self.filter {
+            filter.apply(batch, table, &mut self.pairs)?;
+        }
+        if self.kind != JoinKind::Inner {
+            self.matched.mark_all(&self.pairs.probe);
+        }
+        if gives_pairs && !self.pairs.is_empty() {
+            self.emit_pairs(table, batch, out)?;
+        }
+        Ok(status == ProbeStatus::Finished)
+    }
+
+    fn emit_pairs(&mut self, table: &JoinTable, batch: &Batch, out: &mut Output) -> Result<(), Failure> {
+        let count = self.pairs.len();
+        // Every row has one partner, as along a foreign key: the probe columns stay as they are.
+        let is_whole =
+            count == batch.physical_rows() && self.pairs.probe.iter().enumerate().all(|(i, r)| i == *r as usize);
+        let rows = Rows::of(&mut self.pairs);
+        let columns = self
+            .sources
+            .iter()
+            .map(|source| match source {
+                Source::Probe(column) if is_whole => Ok(batch.column(*column).clone()),
+                source => rows.gather(*source, batch, table),
+            })
+            .collect::<Result<_, _>>()?;
+        let kinds = batch.row_kinds().map(|kinds| take_values(kinds, &rows.probe));
+        rows.give_back(&mut self.pairs);
+        out.emit(Batch::new(Arc::clone(&self.output), columns, count).with_row_kinds(kinds));
+        Ok(())
+    }
+
+    /// Probe rows by whether they have a partner; their columns are not touched.
+    fn emit_rest(&self, batch: &Batch, out: &mut Output) -> Result<(), Failure> {
+        let selection: Selection = match self.kind {
+            JoinKind::Inner => return Ok(()),
+            JoinKind::LeftSemi => self.matched.marked(batch.selection()),
+            _ => self.matched.unmarked(batch.selection()),
+        };
+        if selection.is_empty() {
+            return Ok(());
+        }
+        let columns = self
+            .sources
+            .iter()
+            .enumerate()
+            .map(|(index, source)| match source {
+                Source::Probe(column) => batch.column(*column).clone(),
+                Source::Build(_) => {
+                    Column::Constant(new_null_array(&self.output.fields[index].data_type.arrow_type(), 1))
+                }
+            })
+            .collect();
+        let all = selection.len() == batch.physical_rows();
+        let rest = batch.with_columns(Arc::clone(&self.output), columns);
+        out.emit(rest.with_selection((!all).then_some(selection)));
+        Ok(())
+    }
+}

@@ -1,0 +1,262 @@
+use std::sync::Arc;
+
+use flumen_core::batch::Batch;
+use flumen_core::element::StreamElement;
+use flumen_core::expr::Expr;
+use flumen_core::meter::Unmetered;
+use flumen_core::spec::OperatorSpec;
+use flumen_core::spec::relational::{HashJoinSpec, JoinKind};
+use flumen_core::types::{LogicalType, Schema, SchemaRef};
+
+use crate::contract::InputSelection;
+use crate::testing::{Event, Feed, Instance, Limited, Numbers, Parallel, batch, ints, rows_given, schema, texts};
+
+/// Two keys and a value.
+type Row = (Option<i64>, Option<String>, Option<i64>);
+
+const KINDS: [JoinKind; 4] = [JoinKind::Inner, JoinKind::Left, JoinKind::LeftSemi, JoinKind::LeftAnti];
+
+fn side(prefix: &str) -> SchemaRef {
+    let names = ["k", "s", "v"].map(|n| format!("{prefix}{n}"));
+    schema(&[
+        (names[0].as_str(), LogicalType::Int64),
+        (names[1].as_str(), LogicalType::Utf8),
+        (names[2].as_str(), LogicalType::Int64),
+    ])
+}
+
+fn rows_batch(prefix: &str, rows: &[Row]) -> Batch {
+    let arrays =
+        vec![ints(rows.iter().map(|r| r.0)), texts(rows.iter().map(|r| r.1.clone())), ints(rows.iter().map(|r| r.2))];
+    batch(&side(prefix), arrays)
+}
+
+fn payload(kind: JoinKind, keys: &[usize]) -> HashJoinSpec {
+    HashJoinSpec {
+        kind,
+        build_keys: keys.to_vec(),
+        probe_keys: keys.to_vec(),
+        filter: None,
+        projection: None,
+        null_equals_null: false,
+        build_unique: false,
+        runtime_filter: Some(7),
+    }
+}
+
+fn spec(payload: &HashJoinSpec) -> OperatorSpec {
+    let (build, probe) = (side("b"), side("p"));
+    let gives_pairs = matches!(payload.kind, JoinKind::Inner | JoinKind::Left);
+    let mut fields = probe.fields.clone();
+    if gives_pairs {
+        fields.extend(build.fields.iter().cloned());
+    }
+    if let Some(projection) = &payload.projection {
+        fields = projection.iter().map(|column| fields[*column].clone()).collect();
+    }
+    OperatorSpec::new(payload, vec![build, probe], Some(Arc::new(Schema::new(fields))))
+}
+
+/// `probe value < build value`.
+fn value_is_less() -> Expr {
+    Expr::call("lt", vec![Expr::Column(2), Expr::Column(5)], LogicalType::Boolean)
+}
+
+fn row_text(row: &Row) -> [String; 3] {
+    let text = |v: Option<String>| v.unwrap_or("NULL".into());
+    [text(row.0.map(|v| v.to_string())), text(row.1.clone()), text(row.2.map(|v| v.to_string()))]
+}
+
+/// The answer by trying every pair.
+fn model(payload: &HashJoinSpec, build: &[Row], probe: &[Row]) -> Vec<String> {
+    let key = |row: &Row| -> Vec<Option<String>> {
+        payload.probe_keys.iter().map(|k| if *k == 0 { row.0.map(|v| v.to_string()) } else { row.1.clone() }).collect()
+    };
+    let mut answer = Vec::new();
+    for left in probe {
+        let partners: Vec<&Row> = build
+            .iter()
+            .filter(|right| {
+                let (a, b) = (key(left), key(right));
+                let matches = a == b && (payload.null_equals_null || a.iter().all(Option::is_some));
+                let passes = payload.filter.is_none() || matches!((left.2, right.2), (Some(l), Some(r)) if l < r);
+                matches && passes
+            })
+            .collect();
+        let null: Row = (None, None, None);
+        let partners = match (payload.kind, partners.is_empty()) {
+            (JoinKind::Left, true) => vec![&null],
+            (JoinKind::LeftSemi, false) | (JoinKind::LeftAnti, true) => vec![&null],
+            (JoinKind::LeftSemi | JoinKind::LeftAnti, _) => vec![],
+            _ => partners,
+        };
+        for right in partners {
+            let mut columns = row_text(left).to_vec();
+            if matches!(payload.kind, JoinKind::Inner | JoinKind::Left) {
+                columns.extend(row_text(right));
+            }
+            if let Some(projection) = &payload.projection {
+                columns = projection.iter().map(|c| columns[*c].clone()).collect();
+            }
+            answer.push(format!("+I {}", columns.join(" ")));
+        }
+    }
+    answer.sort();
+    answer
+}
+
+fn random_rows(count: usize, keys: u64, seed: u64) -> Vec<Row> {
+    let mut numbers = Numbers::new(seed);
+    (0..count)
+        .map(|_| {
+            // One key is hot.
+            let key = if numbers.below(5) == 0 { Some(1) } else { numbers.nullable(keys) };
+            (key, numbers.nullable(4).map(|s| format!("name number {s}")), numbers.nullable(20))
+        })
+        .collect()
+}
+
+fn events(build: &[Row], probe: &[Row]) -> Vec<Event> {
+    let (half, rest) = build.split_at(build.len() / 2);
+    vec![
+        Event::Batch(0, rows_batch("b", half)),
+        Event::Batch(0, rows_batch("b", rest)),
+        Event::EndOfInput(0),
+        Event::Batch(1, rows_batch("p", probe)),
+        Event::EndOfInput(1),
+    ]
+}
+
+fn check(payload: &HashJoinSpec, build: &[Row], probe: &[Row]) {
+    let expected = model(payload, build, probe);
+    let keys = [payload.build_keys.clone(), payload.probe_keys.clone()];
+    for mut feed in Feed::all(0, false, &[]) {
+        for parallelism in [1, 3] {
+            feed.parallelism = parallelism;
+            let mut given = rows_given(&spec(payload), &keys, &events(build, probe), &feed);
+            given.sort();
+            assert_eq!(given, expected, "{payload:?} {feed:?}");
+        }
+    }
+}
+
+#[test]
+fn every_kind_is_what_trying_all_pairs_gives() {
+    for kind in KINDS {
+        for keys in [vec![0], vec![1], vec![1, 0]] {
+            for (build, probe, range) in [(0, 50, 5), (50, 0, 5), (1, 1, 1), (40, 120, 30), (90, 60, 8)] {
+                let (build, probe) = (random_rows(build, range, 1), random_rows(probe, range, 2));
+                for (null_equals_null, filtered) in [(false, false), (true, false), (false, true), (true, true)] {
+                    let filter = filtered.then(value_is_less);
+                    check(&HashJoinSpec { null_equals_null, filter, ..payload(kind, &keys) }, &build, &probe);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn projections_pick_from_both_sides() {
+    let (build, probe) = (random_rows(30, 10, 3), random_rows(60, 10, 4));
+    for (kind, projection) in [
+        (JoinKind::Inner, vec![5, 0]),
+        (JoinKind::Left, vec![4, 4, 2]),
+        (JoinKind::Inner, vec![3]),
+        (JoinKind::LeftSemi, vec![2]),
+        (JoinKind::LeftAnti, vec![1, 2]),
+    ] {
+        let with = HashJoinSpec { projection: Some(projection), ..payload(kind, &[0]) };
+        check(&with, &build, &probe);
+        check(&HashJoinSpec { filter: Some(value_is_less()), ..with }, &build, &probe);
+    }
+}
+
+#[test]
+fn a_hot_key_comes_out_in_bounded_pieces() {
+    let rows = |count: i64| (0..count).map(|v| (Some(1), None, Some(v))).collect::<Vec<Row>>();
+    let feed = Feed { cut: 8192, selected: false, restore: None, batch_rows: 100, parallelism: 1 };
+    for (kind, expected) in [(JoinKind::Inner, 200 * 300), (JoinKind::Left, 200 * 300)] {
+        let parallel =
+            Parallel::new(&spec(&payload(kind, &[0])), &[vec![0], vec![0]], &feed, Arc::new(Unmetered)).unwrap();
+        let given = parallel.run(&events(&rows(300), &rows(200))).unwrap();
+        let sizes: Vec<usize> = given
+            .iter()
+            .map(|element| match element {
+                StreamElement::Batch(batch) => batch.num_rows(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert!(sizes.iter().all(|rows| *rows <= 100), "{sizes:?}");
+        assert_eq!(sizes.iter().sum::<usize>(), expected);
+    }
+}
+
+#[test]
+fn the_build_side_is_read_first_and_tells_the_scans() {
+    let mut join = Instance::alone(&spec(&payload(JoinKind::Inner, &[0])));
+    assert_eq!(join.operator.input_selection(), InputSelection::Only(0));
+    join.batch(0, rows_batch("b", &[(Some(5), None, None), (None, None, None), (Some(9), None, None)])).unwrap();
+    assert!(join.operator.take_runtime_filter().is_none());
+    join.end_of_input(0).unwrap();
+    assert_eq!(join.operator.input_selection(), InputSelection::Only(1));
+    assert!(!join.operator.is_satisfied());
+    let (id, filter) = join.operator.take_runtime_filter().unwrap();
+    assert_eq!((id, filter.min.len()), (7, 1));
+    assert_eq!(filter.min[0], flumen_core::expr::Literal::int64(5));
+    assert_eq!(filter.max[0], flumen_core::expr::Literal::int64(9));
+    assert!(join.operator.take_runtime_filter().is_none(), "it is taken once");
+}
+
+#[test]
+fn kinds_that_need_rows_without_partners_publish_no_filter() {
+    for kind in [JoinKind::Left, JoinKind::LeftAnti] {
+        let mut join = Instance::alone(&spec(&payload(kind, &[0])));
+        join.batch(0, rows_batch("b", &[(Some(5), None, None)])).unwrap();
+        join.end_of_input(0).unwrap();
+        assert!(join.operator.take_runtime_filter().is_none());
+    }
+}
+
+#[test]
+fn nothing_more_is_needed_once_nothing_can_match() {
+    for (kind, satisfied) in KINDS.into_iter().zip([true, false, true, false]) {
+        let mut join = Instance::alone(&spec(&payload(kind, &[0])));
+        assert!(!join.operator.is_satisfied());
+        join.end_of_input(0).unwrap();
+        assert_eq!(join.operator.is_satisfied(), satisfied, "{kind:?}");
+    }
+}
+
+#[test]
+fn changes_of_the_probe_side_keep_their_kinds_and_of_the_build_side_are_refused() {
+    let mut join = Instance::alone(&spec(&payload(JoinKind::Inner, &[0])));
+    let row = (Some(1), None, None);
+    let deletion = |prefix| rows_batch(prefix, std::slice::from_ref(&row)).with_row_kinds(Some(vec![3i8].into()));
+    assert!(join.batch(0, deletion("b")).unwrap_err().to_string().contains("append-only"));
+    join.batch(0, rows_batch("b", &[row.clone(), row.clone()])).unwrap();
+    join.end_of_input(0).unwrap();
+    join.batch(1, deletion("p")).unwrap();
+    assert_eq!(join.texts(), ["-D 1 NULL NULL 1 NULL NULL"; 2]);
+}
+
+#[test]
+fn a_build_side_without_room_is_refused_and_leaves_nothing_behind() {
+    let memory = Limited::new(100_000);
+    let rows: Vec<Row> = (0..10_000).map(|v| (Some(v), None, Some(v))).collect();
+    let feed = Feed { cut: 1000, selected: false, restore: None, batch_rows: 100, parallelism: 1 };
+    let join = Parallel::new(&spec(&payload(JoinKind::Inner, &[0])), &[vec![0], vec![0]], &feed, memory.clone());
+    let error = join.unwrap().run(&events(&rows, &rows)).unwrap_err();
+    assert!(error.chain().contains("top consumer"), "{}", error.chain());
+    assert_eq!(memory.held.load(std::sync::atomic::Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_snapshot_in_the_middle_is_refused() {
+    let mut join = Instance::alone(&spec(&payload(JoinKind::Inner, &[0])));
+    assert!(join.snapshot().is_ok());
+    join.batch(0, rows_batch("b", &[(Some(1), None, None)])).unwrap();
+    assert!(join.snapshot().err().unwrap().to_string().contains("without checkpoints"));
+    join.end_of_input(0).unwrap();
+    join.end_of_input(1).unwrap();
+    assert!(join.snapshot().is_ok());
+}

@@ -1,0 +1,210 @@
+//! Texts to statements, and texts that are refused.
+
+use datafusion_sql::sqlparser::ast::{BinaryOperator, Expr, SelectItem, SetExpr};
+
+use super::{DescribeTarget, Statement, StatementKind, parse};
+use crate::error::SqlErrorKind;
+
+fn one(sql: &str) -> Statement {
+    let mut all = parse(sql).unwrap_or_else(|e| panic!("{}", e.render()));
+    assert_eq!(all.len(), 1, "{sql}");
+    all.remove(0)
+}
+
+#[track_caller]
+fn refused(sql: &str, kind: SqlErrorKind, message: &str, place: (u64, u64)) {
+    let error = parse(sql).expect_err(sql);
+    assert_eq!(error.kind(), kind, "{error}");
+    assert!(error.to_string().contains(message), "{error}");
+    let position = error.position().expect("a position");
+    assert_eq!((position.line, position.column), place, "{}", error.render());
+}
+
+#[test]
+fn statements_are_told_apart() {
+    let name = |sql: &str| match one(sql).kind {
+        StatementKind::Query(_) => "query".to_owned(),
+        StatementKind::Insert { table, columns, .. } => format!("insert {table} {columns:?}"),
+        StatementKind::CreateTable(t) => format!("create {} {}", t.name.value, t.columns.len()),
+        StatementKind::DropTable { name, if_exists } => format!("drop {name} {if_exists}"),
+        StatementKind::Set { key, value } => format!("set {key}={value}"),
+        StatementKind::Reset { key } => format!("reset {key:?}"),
+        StatementKind::ShowSettings => "settings".to_owned(),
+        StatementKind::Explain { analyze, .. } => format!("explain {analyze}"),
+        StatementKind::ShowTables => "tables".to_owned(),
+        StatementKind::Describe(DescribeTarget::Table(name)) => format!("describe {name}"),
+        StatementKind::Describe(DescribeTarget::Query(_)) => "describe query".to_owned(),
+    };
+    for (sql, expected) in [
+        ("SELECT 1", "query"),
+        ("FROM 'x.parquet'", "query"),
+        ("WITH a AS (SELECT 1) SELECT * FROM a", "query"),
+        ("VALUES (1), (2)", "query"),
+        ("(SELECT 1)", "query"),
+        ("INSERT INTO t SELECT 1", "insert t []"),
+        ("INSERT INTO t (a, b) VALUES (1, 2)", "insert t [\"a\", \"b\"]"),
+        ("CREATE TEMPORARY TABLE IF NOT EXISTS t (a INT, b STRING NOT NULL) WITH ('connector'='x')", "create t 2"),
+        ("CREATE TABLE t WITH ('connector'='x')", "create t 0"),
+        ("DROP TABLE IF EXISTS t", "drop t true"),
+        ("SET 'execution.state-recovery.path' = '/a b'", "set execution.state-recovery.path=/a b"),
+        ("SET parallelism.default = 4", "set parallelism.default=4"),
+        ("SET", "settings"),
+        ("RESET", "reset None"),
+        ("RESET 'a.b'", "reset Some(\"a.b\")"),
+        ("EXPLAIN SELECT 1", "explain false"),
+        ("EXPLAIN PLAN FOR SELECT 1", "explain false"),
+        ("EXPLAIN ANALYZE SELECT 1", "explain true"),
+        ("SHOW TABLES", "tables"),
+        ("DESCRIBE t", "describe t"),
+        ("DESC 'f.parquet'", "describe 'f.parquet'"),
+        ("DESCRIBE SELECT 1", "describe query"),
+    ] {
+        assert_eq!(name(sql), expected, "{sql}");
+    }
+}
+
+#[test]
+fn a_text_is_cut_at_semicolons_outside_of_strings_and_comments() {
+    let all = parse("SELECT ';' -- ; here\n; /* ; */ SELECT 2;\n\n;  SHOW TABLES ;").unwrap();
+    let places: Vec<_> = all.iter().map(|s| (s.position().line, s.position().column)).collect();
+    assert_eq!(places, [(1, 1), (2, 11), (4, 4)]);
+    assert!(parse("  -- nothing\n").unwrap().is_empty());
+}
+
+#[test]
+fn a_table_definition_is_taken_apart() {
+    let StatementKind::CreateTable(table) =
+        one("CREATE TABLE events (k BIGINT, \"V\" DECIMAL(15, 2) NOT NULL COMMENT 'x', ts TIMESTAMP(3), \
+         WATERMARK FOR ts AS ts - INTERVAL '1' SECOND, PRIMARY KEY (k) NOT ENFORCED) \
+         WITH ('connector' = 'datagen', 'rows-per-second' = '10')")
+        .kind
+    else {
+        panic!("not a table");
+    };
+    assert_eq!(table.columns.iter().map(|c| c.nullable).collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!(table.watermark.unwrap().column.value, "ts");
+    assert_eq!(table.primary_key, ["k"]);
+    assert_eq!(table.options["rows-per-second"], "10");
+}
+
+#[test]
+fn mistakes_have_a_place() {
+    refused("SELECT 'abc", SqlErrorKind::Syntax, "unterminated", (1, 8));
+    refused("SELECT 1 +", SqlErrorKind::Syntax, "expected", (1, 11));
+    refused("SELECT a\nFROM t WHERE", SqlErrorKind::Syntax, "expected", (2, 13));
+    refused("SELCT 1", SqlErrorKind::Syntax, "expected a statement", (1, 1));
+    refused("SELECT 1; SELECT 1 1", SqlErrorKind::Syntax, "unexpected 1", (1, 20));
+    refused("CREATE TABLE t (a INT)", SqlErrorKind::Invalid, "no connector", (1, 1));
+    refused("CREATE VIEW v AS SELECT 1", SqlErrorKind::Unsupported, "not supported yet: CREATE VIEW", (1, 1));
+    refused("DELETE FROM t", SqlErrorKind::Unsupported, "not supported yet: DELETE", (1, 1));
+    refused(
+        "CREATE TABLE t (a INT, PRIMARY KEY (a)) WITH ('connector'='x')",
+        SqlErrorKind::Invalid,
+        "NOT ENFORCED",
+        (1, 24),
+    );
+    let hint = parse("SELCT 1").unwrap_err();
+    assert_eq!(hint.hint(), Some("did you mean \"SELECT\"?"));
+}
+
+#[test]
+fn deep_statements_name_the_limit_and_do_not_overflow() {
+    let deep = 10_000;
+    let nested = [
+        format!("SELECT {}1{}", "(".repeat(deep), ")".repeat(deep)),
+        format!("SELECT {} 1", "NOT ".repeat(deep)),
+        format!("SELECT {} 1", "- ".repeat(deep)),
+        format!("SELECT {}1{}", "abs(".repeat(deep), ")".repeat(deep)),
+        format!("SELECT {} 1 {}", "CASE WHEN true THEN ".repeat(deep), "END ".repeat(deep)),
+        format!("SELECT * FROM {}t{}", "(SELECT * FROM ".repeat(deep), ")".repeat(deep)),
+        format!("SELECT * FROM {}t{}", "(".repeat(deep), ")".repeat(deep)),
+        format!("SELECT {}1{}", "[".repeat(deep), "]".repeat(deep)),
+    ];
+    for sql in &nested {
+        let error = parse(sql).expect_err("too deep");
+        assert_eq!(error.kind(), SqlErrorKind::Limit, "{error}");
+        assert!(error.to_string().contains("256"), "{error}");
+        assert!(error.position().is_some());
+        assert!(error.render().len() < 1000);
+    }
+    let divisions = format!("SELECT 1{}", " / 1".repeat(deep));
+    assert_eq!(parse(&divisions).unwrap_err().kind(), SqlErrorKind::Limit);
+    let unions = format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(deep));
+    assert_eq!(parse(&unions).unwrap_err().kind(), SqlErrorKind::Limit);
+    let relations = format!("SELECT 1 FROM t{}", ", t".repeat(deep));
+    assert_eq!(parse(&relations).unwrap_err().kind(), SqlErrorKind::Limit);
+}
+
+#[test]
+fn as_deep_as_allowed_is_parsed() {
+    for sql in [
+        format!("SELECT {}1{}", "(".repeat(250), ")".repeat(250)),
+        format!("SELECT {}1{}", "abs(".repeat(250), ")".repeat(250)),
+        format!("SELECT {} 1", "NOT ".repeat(250)),
+    ] {
+        assert_eq!(parse(&sql).unwrap_or_else(|e| panic!("{}", e.render())).len(), 1);
+    }
+}
+
+fn depth(expr: &Expr) -> usize {
+    match expr {
+        Expr::BinaryOp { left, right, .. } => 1 + depth(left).max(depth(right)),
+        Expr::Nested(inner) => depth(inner),
+        _ => 0,
+    }
+}
+
+/// The value of an expression of small integers.
+fn value(expr: &Expr) -> i64 {
+    match expr {
+        Expr::BinaryOp { left, op, right } => match op {
+            BinaryOperator::Plus => value(left) + value(right),
+            BinaryOperator::Minus => value(left) - value(right),
+            other => panic!("{other}"),
+        },
+        Expr::Nested(inner) => value(inner),
+        Expr::Value(v) => v.to_string().parse().unwrap(),
+        other => panic!("{other}"),
+    }
+}
+
+fn first_item(sql: &str) -> Expr {
+    let StatementKind::Query(query) = one(sql).kind else { panic!("not a query") };
+    let SetExpr::Select(mut select) = *query.body else { panic!("not a select") };
+    match select.projection.remove(0) {
+        SelectItem::UnnamedExpr(e) | SelectItem::ExprWithAlias { expr: e, .. } => e,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn long_chains_become_shallow_and_mean_the_same() {
+    for op in [" OR ", " AND ", " + ", " * ", " || "] {
+        let sql = format!("SELECT {}", vec!["a"; 10_000].join(op));
+        let expr = first_item(&sql);
+        assert!(depth(&expr) <= 15, "{op}: {}", depth(&expr));
+    }
+    // Signs survive the regrouping: the sum over i of (-1)^i * i, and one that starts with subtractions.
+    let mixed: String = (1..=1000).map(|i| format!(" {} {i}", if i % 2 == 0 { "+" } else { "-" })).collect();
+    assert_eq!(value(&first_item(&format!("SELECT 7{mixed}"))), 7 + 500);
+    let minus: String = (1..=1000).map(|i| format!(" - {i}")).collect();
+    assert_eq!(value(&first_item(&format!("SELECT 0{minus}"))), -500_500);
+    assert!(depth(&first_item(&format!("SELECT 0{minus}"))) <= 11);
+}
+
+#[test]
+fn short_sums_are_grouped_from_the_left() {
+    let expr = first_item("SELECT 1 - 2 - 3 + 4");
+    let Expr::BinaryOp { op: BinaryOperator::Plus, right, .. } = &expr else { panic!("{expr}") };
+    assert_eq!(right.to_string(), "4");
+    assert_eq!(value(&expr), 0);
+}
+
+#[test]
+fn repeated_names_are_numbered() {
+    let StatementKind::Query(query) = one("SELECT a, a, b AS a, sum(x), sum(x)").kind else { panic!("not a query") };
+    assert_eq!(
+        query.body.to_string(),
+        "SELECT a, a AS \"a_1\", b AS \"a_2\", sum(x) AS \"sum(x)\", sum(x) AS \"sum(x)_1\""
+    );
+}
