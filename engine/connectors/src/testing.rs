@@ -78,9 +78,12 @@ pub(crate) fn writer_context(subtask: u32, parallelism: u32) -> WriterContext {
     }
 }
 
+/// Something to be run later.
+type Work = Box<dyn FnOnce() + Send>;
+
 /// Runs work only when told to.
 #[derive(Clone, Default)]
-pub(crate) struct Delayed(Arc<Mutex<VecDeque<Box<dyn FnOnce() + Send>>>>);
+pub(crate) struct Delayed(Arc<Mutex<VecDeque<Work>>>);
 
 impl Delayed {
     /// Runs the oldest piece of work; `false` if there is none.

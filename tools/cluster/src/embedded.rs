@@ -85,7 +85,10 @@ fn machine_memory_bytes() -> u64 {
         .iter()
         .filter_map(|path| read(path)?.trim().parse::<u64>().ok());
     let total = read("/proc/meminfo")
-        .and_then(|text| text.lines().find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()))
+        .and_then(|text| {
+            text.lines()
+                .find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
+        })
         .map(|kib| kib * 1024);
     limits.chain(total).min().unwrap_or(2 << 30)
 }

@@ -188,7 +188,9 @@ impl Job {
                 let (me, process) = (Weak::clone(&self.me), Arc::clone(&self.process));
                 self.process.blocking().spawn_blocking(Box::new(move || {
                     let checkpoint = contents.checkpoint;
-                    let finalize = || process.snapshots().finalize(&contents, directory.as_ref()).map_err(|failure| failure.chain());
+                    let finalize = || {
+                        process.snapshots().finalize(&contents, directory.as_ref()).map_err(|failure| failure.chain())
+                    };
                     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(finalize))
                         .unwrap_or_else(|_| Err("writing the metadata panicked".to_owned()));
                     if let Some(job) = me.upgrade() {

@@ -30,9 +30,12 @@ pub const WORKERS: ConfigOption<u32> =
     ConfigOption::new("taskmanager.worker-threads", "0", "Threads that step tasks; 0 means one for each core.")
         .between("0", "1024");
 /// Slots.
-pub const SLOTS: ConfigOption<u32> =
-    ConfigOption::new("taskmanager.number-of-task-slots", "1024", "Slots of the embedded TaskManager; slots are accounting, not threads.")
-        .between("1", "1000000");
+pub const SLOTS: ConfigOption<u32> = ConfigOption::new(
+    "taskmanager.number-of-task-slots",
+    "1024",
+    "Slots of the embedded TaskManager; slots are accounting, not threads.",
+)
+.between("1", "1000000");
 /// Rows of a batch.
 pub const BATCH_ROWS: ConfigOption<u32> =
     ConfigOption::new("execution.batch-size", "8192", "Rows of a batch at most.").between("1", "65536");
@@ -66,11 +69,14 @@ pub const RECOVERY_PATH: ConfigOption<Option<String>> = ConfigOption::new(
     "Snapshot that the next INSERT starts from: a checkpoint's directory, or `latest` for the newest complete one below execution.checkpointing.dir.",
 );
 /// Seed.
-pub const SEED: ConfigOption<u64> =
-    ConfigOption::new("execution.seed", "0", "Seed of what is random in exchanges.").between("0", "18446744073709551615");
+pub const SEED: ConfigOption<u64> = ConfigOption::new("execution.seed", "0", "Seed of what is random in exchanges.")
+    .between("0", "18446744073709551615");
 /// Most memory one result may queue for the client.
-pub const RESULT_QUEUE_BYTES: ConfigOption<ByteSize> =
-    ConfigOption::new("client.result-queue-size", "16 mb", "Rows of a result that wait for the client at most, in bytes.");
+pub const RESULT_QUEUE_BYTES: ConfigOption<ByteSize> = ConfigOption::new(
+    "client.result-queue-size",
+    "16 mb",
+    "Rows of a result that wait for the client at most, in bytes.",
+);
 
 /// The options of this crate.
 pub const OPTIONS: &[&dyn AnyOption] = &[

@@ -70,7 +70,8 @@ impl Process {
     /// # Errors
     /// If the memory cannot be laid out.
     pub fn assemble(world: World, configuration: &Configuration) -> anyhow::Result<Arc<Self>> {
-        let layout = MemoryLayout::compute(&MemoryOptions::from_configuration(configuration, world.machine_memory_bytes))?;
+        let layout =
+            MemoryLayout::compute(&MemoryOptions::from_configuration(configuration, world.machine_memory_bytes))?;
         let arena = Arena::new(ArenaOptions::new(layout.arena_bytes()))?;
         let memory = MemoryManager::new(arena.clone(), layout.managed_bytes)?;
         let shuffle = Arc::new(ShuffleEnvironment::local(EnvironmentOptions::new(

@@ -152,8 +152,12 @@ impl Session {
                 Outcome::Done(key.map_or_else(|| "all settings reset".to_owned(), |key| format!("{key} reset")))
             }
             Planned::ShowSettings => {
-                let lines: Vec<_> =
-                    self.configuration.effective().iter().map(|v| format!("{} = {}  # {}", v.key, v.text, v.origin)).collect();
+                let lines: Vec<_> = self
+                    .configuration
+                    .effective()
+                    .iter()
+                    .map(|v| format!("{} = {}  # {}", v.key, v.text, v.origin))
+                    .collect();
                 Outcome::Text(lines.join("\n"))
             }
             Planned::Explain { text, analyze: None } => Outcome::Text(text),
@@ -190,7 +194,8 @@ impl Session {
             }
             _ => Vec::new(),
         };
-        let mut lines = vec![format!("{:<44} {:>12} {:>12} {:>9} {:>10}", "operator", "rows in", "rows out", "batches", "busy ms")];
+        let mut lines =
+            vec![format!("{:<44} {:>12} {:>12} {:>9} {:>10}", "operator", "rows in", "rows out", "batches", "busy ms")];
         let mut merged: Vec<(String, flumen_runtime::metrics::OperatorCounts)> = Vec::new();
         for (_, uid, name, count) in counts {
             let label = format!("{name} [{uid}]");

@@ -40,7 +40,11 @@ impl Snapshots {
     }
 
     /// Writes the metadata of a checkpoint, last of its files: its location and the bytes of its state.
-    pub(crate) fn finalize(&self, contents: &CheckpointContents, directory: Option<&String>) -> Result<(String, u64), Failure> {
+    pub(crate) fn finalize(
+        &self,
+        contents: &CheckpointContents,
+        directory: Option<&String>,
+    ) -> Result<(String, u64), Failure> {
         let mut metadata =
             CheckpointMetadata::new(contents.checkpoint, contents.timestamp_ms, JobGraph::clone(&contents.graph));
         for vertex in &contents.vertices {
@@ -63,7 +67,12 @@ impl Snapshots {
     }
 
     /// Deletes a checkpoint.
-    pub(crate) fn discard(&self, job: JobId, checkpoint: CheckpointId, directory: Option<&String>) -> Result<(), Failure> {
+    pub(crate) fn discard(
+        &self,
+        job: JobId,
+        checkpoint: CheckpointId,
+        directory: Option<&String>,
+    ) -> Result<(), Failure> {
         Ok(self.storage(directory)?.discard(job, checkpoint)?)
     }
 
@@ -107,7 +116,12 @@ impl Snapshots {
             .iter()
             .map(|v| v.operators.iter().any(|o| metadata.operators.get(&o.uid).is_some_and(|o| o.finished)))
             .collect();
-        Ok(RestorePoint { checkpoint: metadata.checkpoint, location: location.to_owned(), enumerators, finished_vertices })
+        Ok(RestorePoint {
+            checkpoint: metadata.checkpoint,
+            location: location.to_owned(),
+            enumerators,
+            finished_vertices,
+        })
     }
 
     fn metadata(&self, storage: &CheckpointStorage, location: &Path) -> Result<Arc<CheckpointMetadata>, Failure> {

@@ -22,7 +22,9 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Run SQL (this verb may be left out)
-    #[command(after_help = "Example:\n  flumen sql -c \"SELECT l_returnflag, count(*) FROM 'lineitem.parquet' GROUP BY 1\"")]
+    #[command(
+        after_help = "Example:\n  flumen sql -c \"SELECT l_returnflag, count(*) FROM 'lineitem.parquet' GROUP BY 1\""
+    )]
     Sql(SqlArguments),
     /// Make a little TPC-H data, query it, then kill a stream and resume it
     Demo(DemoArguments),

@@ -59,7 +59,11 @@ pub(crate) fn tpch(arguments: &TpchArguments) -> anyhow::Result<u8> {
     }
     let mut out = std::io::stdout();
     if !arguments.json {
-        writeln!(out, "{:>5} {:>7} {:>8} {:>9} {:>9} {:>10} {:>7}  answer", "query", "threads", "rows", "cold ms", "hot ms", "hot CPU ms", "MiB")?;
+        writeln!(
+            out,
+            "{:>5} {:>7} {:>8} {:>9} {:>9} {:>10} {:>7}  answer",
+            "query", "threads", "rows", "cold ms", "hot ms", "hot CPU ms", "MiB"
+        )?;
     }
     for threads in &arguments.threads {
         for (number, text) in tpch::QUERIES {
@@ -88,7 +92,13 @@ pub(crate) fn tpch(arguments: &TpchArguments) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn measure(arguments: &TpchArguments, directory: &Path, threads: u32, number: u32, text: &str) -> anyhow::Result<Measured> {
+fn measure(
+    arguments: &TpchArguments,
+    directory: &Path,
+    threads: u32,
+    number: u32,
+    text: &str,
+) -> anyhow::Result<Measured> {
     let mut configuration = configuration(&arguments.settings)?;
     for key in ["parallelism.default", "taskmanager.worker-threads"] {
         configuration.set(key, &threads.to_string(), Origin::Flag)?;
@@ -98,7 +108,8 @@ fn measure(arguments: &TpchArguments, directory: &Path, threads: u32, number: u3
     let cold = run(&mut session, &text).with_context(|| format!("query {number}"))?;
     let expected = tpch::answer(number, arguments.scale);
     let check = |run: &Run| match &expected {
-        Some(expected) => tpch::check_answer(expected, &run.rows).map_err(|difference| anyhow::anyhow!("query {number}: {difference}")),
+        Some(expected) => tpch::check_answer(expected, &run.rows)
+            .map_err(|difference| anyhow::anyhow!("query {number}: {difference}")),
         None => Ok(()),
     };
     check(&cold)?;

@@ -133,7 +133,14 @@ impl ResultWriter {
         let types: Vec<String> = self.schema.fields().iter().map(|f| type_name(f.data_type())).collect();
         let lines: Vec<&Vec<String>> = self.head.iter().chain(&self.tail).collect();
         let mut widths: Vec<usize> = (0..names.len())
-            .map(|c| lines.iter().map(|l| one_line(&l[c]).width()).chain([names[c].width(), types[c].width()]).max().unwrap_or(0))
+            .map(|c| {
+                lines
+                    .iter()
+                    .map(|l| one_line(&l[c]).width())
+                    .chain([names[c].width(), types[c].width()])
+                    .max()
+                    .unwrap_or(0)
+            })
             .collect();
         let shown = columns_that_fit(&mut widths, self.width);
         let rule = |left: &str, middle: &str, right: &str| {

@@ -107,7 +107,12 @@ fn sql(arguments: &SqlArguments) -> anyhow::Result<u8> {
     Ok(code)
 }
 
-fn run_text(session: &mut Session, text: &str, arguments: &SqlArguments, interrupts: &Interrupts) -> anyhow::Result<u8> {
+fn run_text(
+    session: &mut Session,
+    text: &str,
+    arguments: &SqlArguments,
+    interrupts: &Interrupts,
+) -> anyhow::Result<u8> {
     let statements = match session.parse(text) {
         Ok(statements) => statements,
         Err(error) => {

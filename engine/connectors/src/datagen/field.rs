@@ -156,10 +156,10 @@ impl FieldFunction {
         rows: &[u64],
         value: impl Fn(i64) -> T::Native,
     ) -> PrimitiveArray<T> {
-        self.from_rows(rows, |row| value(self.number(row)))
+        self.fill_rows(rows, |row| value(self.number(row)))
     }
 
-    fn from_rows<T: ArrowPrimitiveType>(&self, rows: &[u64], value: impl Fn(u64) -> T::Native) -> PrimitiveArray<T> {
+    fn fill_rows<T: ArrowPrimitiveType>(&self, rows: &[u64], value: impl Fn(u64) -> T::Native) -> PrimitiveArray<T> {
         match self.null_rate > 0.0 {
             true => rows.iter().map(|row| (!self.is_null(*row)).then(|| value(*row))).collect(),
             false => PrimitiveArray::from_iter_values(rows.iter().map(|row| value(*row))),
@@ -188,7 +188,7 @@ impl FieldFunction {
             Kind::RandomFloat { min, max } => min + unit(self.base, row) * (max - min),
             _ => self.number(row) as f64,
         };
-        Arc::new(self.from_rows::<T>(rows, |row| value(number(row))))
+        Arc::new(self.fill_rows::<T>(rows, |row| value(number(row))))
     }
 
     fn text(&self, rows: &[u64]) -> ArrayRef {

@@ -76,7 +76,7 @@ fn read_field(reader: &OptionReader<'_>, field: &Field, seed: u64) -> Result<(Fi
         "random" if field.data_type.is_float() => {
             let min = reader.parsed(&name("min"))?.unwrap_or(0.0);
             let max = reader.parsed(&name("max"))?.unwrap_or(1.0);
-            if !(min <= max) {
+            if min.partial_cmp(&max).is_none_or(std::cmp::Ordering::is_gt) {
                 return Err(reader.wrong(&name("max"), &max.to_string(), "it is less than the minimum"));
             }
             Kind::RandomFloat { min, max }

@@ -222,7 +222,7 @@ fn a_full_client_blocks_the_sink_until_it_takes() {
     assert_eq!(writers[1].resume(&mut out).unwrap(), Step::Done);
     assert_eq!(writers[0].finish(&mut out).unwrap(), Step::Done);
     assert!(stream.next_blocking().is_some());
-    assert_eq!(stream.next_timeout(Duration::ZERO).is_pending(), true, "one writer is still at work");
+    assert!(stream.next_timeout(Duration::ZERO).is_pending(), "one writer is still at work");
     assert_eq!(writers[1].finish(&mut out).unwrap(), Step::Done);
     assert!(matches!(stream.poll_next(Waker::noop()), Poll::Ready(None)));
     assert!(stream.next_blocking().is_none());

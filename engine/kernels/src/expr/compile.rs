@@ -55,7 +55,7 @@ fn child(expr: &Expr, index: usize) -> Option<&Expr> {
         Expr::Column(_) | Expr::Literal(_) => None,
         Expr::Call { args, .. } => args.get(index),
         Expr::Case { branches, otherwise, .. } => match branches.get(index / 2) {
-            Some((condition, _)) if index % 2 == 0 => Some(condition),
+            Some((condition, _)) if index.is_multiple_of(2) => Some(condition),
             Some((_, value)) => Some(value),
             None if index == branches.len() * 2 => otherwise.as_deref(),
             None => None,

@@ -289,7 +289,7 @@ impl<'a> Machine<'a> {
             if part == otherwise {
                 let rest = state.remaining.take().unwrap_or_else(|| BooleanBuffer::new_set(rows_len));
                 state.pieces.push((rest, column));
-            } else if part % 2 == 0 {
+            } else if part.is_multiple_of(2) {
                 let rows = self.scopes.rows();
                 let met = restrict(true_bits(&flatten(column)?, rows_len)?, rows);
                 state.taken = match &state.remaining {
@@ -308,7 +308,7 @@ impl<'a> Machine<'a> {
                 state.pieces.push((state.taken.clone(), column));
             }
         }
-        let is_condition = state.next % 2 == 0 && state.next != otherwise;
+        let is_condition = state.next.is_multiple_of(2) && state.next != otherwise;
         let exhausted = state.remaining.as_ref().is_some_and(|r| !r.has_true());
         if state.next > otherwise || (exhausted && (is_condition || state.next == otherwise)) {
             let column = choose::choose(&state.pieces, &node.data_type, self.scopes.rows())?;

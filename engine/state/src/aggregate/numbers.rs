@@ -19,9 +19,9 @@ pub(super) fn power_of_ten(exponent: u32) -> i128 {
 }
 
 /// The lanes by physical row, each converted; behind a NULL anything.
-fn by_row<'a, T: Copy, V: Copy + Default>(
+fn by_row<T: Copy, V: Copy + Default>(
     view: &ColumnView<'_>,
-    lanes: &'a [T],
+    lanes: &[T],
     rows: usize,
     convert: impl Fn(T) -> V,
 ) -> Vec<V> {

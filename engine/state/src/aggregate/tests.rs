@@ -143,7 +143,8 @@ fn values_of_small_groups() {
     assert!((variance.value(0) - 222.0 / 27.0).abs() < 1e-12);
     assert_eq!((variance.value(1), variance.is_null(2), variance.value(3)), (0.0, true, 0.0));
     // A filter leaves groups without rows.
-    let filter = column(BooleanArray::from(vec![Some(true), Some(true), None, Some(true), Some(false), Some(true), None]));
+    let filter =
+        column(BooleanArray::from(vec![Some(true), Some(true), None, Some(true), Some(false), Some(true), None]));
     let rows = Rows { filter: Some(&filter), ..rows };
     check(&of("sum", LogicalType::Int64), rows, &Int64Array::from(vec![Some(-1), None, None, None]));
     check(&of("count", LogicalType::Int64), rows, &Int64Array::from(vec![2, 0, 0, 0]));

@@ -40,8 +40,9 @@ mod tests {
     fn lists_are_dealt_out_evenly_and_whole() {
         let former = entries(&[&[1, 2, 3], &[], &[4, 5]]);
         for parallelism in 1..8u32 {
-            let dealt: Vec<_> =
-                (0..parallelism).map(|i| redistribute(StateKind::OperatorList, former.clone(), i, parallelism)).collect();
+            let dealt: Vec<_> = (0..parallelism)
+                .map(|i| redistribute(StateKind::OperatorList, former.clone(), i, parallelism))
+                .collect();
             let mut all: Vec<_> = dealt.iter().flatten().map(|e| e[0]).collect();
             all.sort_unstable();
             assert_eq!(all, [1, 2, 3, 4, 5], "{parallelism}");

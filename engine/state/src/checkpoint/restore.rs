@@ -26,9 +26,10 @@ impl CheckpointMetadata {
     pub fn check(&self, location: &Path, graph: &JobGraph, ignore_unclaimed: bool) -> Result<()> {
         let mut problems = Vec::new();
         for (uid, saved) in &self.operators {
-            let found = graph.vertices.iter().find_map(|v| {
-                v.operators.iter().find(|o| o.uid == *uid).map(|operator| (v.max_parallelism, operator))
-            });
+            let found = graph
+                .vertices
+                .iter()
+                .find_map(|v| v.operators.iter().find(|o| o.uid == *uid).map(|operator| (v.max_parallelism, operator)));
             match found {
                 None if ignore_unclaimed => {}
                 None => problems.push(format!("operator {uid} has state but is not in the job")),
@@ -78,10 +79,8 @@ fn check_operator(saved: &OperatorCheckpoint, spec: &OperatorSpec, ignore_unclai
             if let Some(state) = spec.state.iter().find(|s| s.name == list.name)
                 && state.kind != list.kind
             {
-                problems.push(format!(
-                    "state {} of operator {uid} was {:?} and is {:?}",
-                    list.name, list.kind, state.kind
-                ));
+                problems
+                    .push(format!("state {} of operator {uid} was {:?} and is {:?}", list.name, list.kind, state.kind));
             }
         }
         // The same complaint for every subtask helps no one.
@@ -99,6 +98,9 @@ fn difference(saved: &Schema, now: &Schema) -> Option<String> {
     let pair = saved.fields.iter().zip(&now.fields).find(|(s, n)| s.data_type != n.data_type)?;
     Some(format!("column {} was {} and is {}", pair.1.name, pair.0.data_type, pair.1.data_type))
 }
+
+/// List entries by the former subtask that wrote them.
+type FormerEntries = Vec<Vec<Vec<u8>>>;
 
 impl CheckpointStorage {
     /// The state of one operator that a subtask takes over; `None` if the checkpoint has none for the operator.
@@ -159,12 +161,11 @@ impl CheckpointStorage {
     ) -> Result<()> {
         // A subtask without state left no handle, but its place among the former subtasks counts.
         let former = (operator.parallelism as usize).min(operator.max_parallelism as usize);
-        let mut lists: BTreeMap<&str, (StateKind, Vec<Vec<Vec<u8>>>)> = BTreeMap::new();
+        let mut lists: BTreeMap<&str, (StateKind, FormerEntries)> = BTreeMap::new();
         for handle in &operator.subtasks {
             for list in &handle.lists {
                 let index = handle.attempt.execution_vertex.subtask.0 as usize;
-                let (_, entries) =
-                    lists.entry(&list.name).or_insert_with(|| (list.kind, vec![Vec::new(); former]));
+                let (_, entries) = lists.entry(&list.name).or_insert_with(|| (list.kind, vec![Vec::new(); former]));
                 // Entries of all former subtasks are read, although only some are kept: lists are small.
                 let file = self.files().open(&location.join(&handle.file))?;
                 let more = read_list(file, list)?;

@@ -238,7 +238,8 @@ pub(crate) fn read_list(file: Arc<dyn ReadFile>, handle: &ListHandle) -> Result<
         entries.extend((0..array.len()).map(|i| array.value(i).to_vec()));
     }
     if entries.len() as u64 != handle.entries {
-        let problem = format!("state {} has {} entries, its metadata says {}", handle.name, entries.len(), handle.entries);
+        let problem =
+            format!("state {} has {} entries, its metadata says {}", handle.name, entries.len(), handle.entries);
         return Err(reader.damaged(problem));
     }
     Ok(entries)

@@ -50,7 +50,8 @@ fn add(table: &mut KeyedTable, keys: &[i64], value: i64, subtask: u32, paralleli
     let numbers = Column::Array(Arc::new(Int64Array::from(keys.to_vec())));
     let columns = [&texts, &numbers];
     let hashes = hash_columns(&columns, keys.len(), None);
-    let owner = |row: &u32| subtask_of(key_group_of(hashes[*row as usize], MAX_PARALLELISM), parallelism, MAX_PARALLELISM);
+    let owner =
+        |row: &u32| subtask_of(key_group_of(hashes[*row as usize], MAX_PARALLELISM), parallelism, MAX_PARALLELISM);
     let mine: Vec<u32> = (0..keys.len() as u32).filter(|row| owner(row) == subtask).collect();
     let selection = mine.into();
     let mut groups = Groups::default();
@@ -92,13 +93,8 @@ fn job_graph(parallelism: u32) -> JobGraph {
         state: vec![StateDescriptor { name: "groups".into(), kind: StateKind::Keyed { key_columns: 2 }, schema }],
         memory_weight_bytes: 0,
     };
-    let operator = ChainedOperator {
-        uid: uid(),
-        name: "sums".into(),
-        spec,
-        chained_consumers: Vec::new(),
-        produced: Vec::new(),
-    };
+    let operator =
+        ChainedOperator { uid: uid(), name: "sums".into(), spec, chained_consumers: Vec::new(), produced: Vec::new() };
     let vertex = JobVertex {
         id: JobVertexId(0),
         name: "sums".into(),
@@ -152,7 +148,8 @@ fn restore_all(storage: &CheckpointStorage, location: &Path, parallelism: u32) -
     (0..parallelism)
         .map(|index| {
             let mut table = sums();
-            table.restore(restored(storage, location, &metadata, index, parallelism)?.keyed.remove("groups").unwrap())?;
+            table
+                .restore(restored(storage, location, &metadata, index, parallelism)?.keyed.remove("groups").unwrap())?;
             Ok(table)
         })
         .collect()

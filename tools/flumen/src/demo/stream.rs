@@ -22,7 +22,7 @@ fn statements(directory: &Path) -> String {
            'connector' = 'datagen', 'number-of-rows' = '{ROWS}', 'rows-per-second' = '100000',\n\
            'fields.k.kind' = 'modulo', 'fields.k.modulo' = '{KEYS}',\n\
            'fields.v.kind' = 'sequence', 'fields.v.start' = '0', 'fields.v.end' = '{last}',\n\
-           'fields.ts.kind' = 'sequence', 'fields.ts.start' = '1970-01-01 00:00:00', 'fields.ts.step-ms' = '1');\n\
+           'fields.ts.kind' = 'sequence', 'fields.ts.start' = '0', 'fields.ts.step-ms' = '1');\n\
          CREATE TABLE windows (k BIGINT, window_start TIMESTAMP(3), window_end TIMESTAMP(3), total BIGINT, n BIGINT) WITH (\n\
            'connector' = 'filesystem', 'path' = '{path}', 'format' = 'csv');\n\
          INSERT INTO windows SELECT k, window_start, window_end, CAST(SUM(v) AS BIGINT), COUNT(*)\n\
@@ -75,7 +75,8 @@ fn spawn(text: &str, checkpoints: &Path, resume: bool) -> anyhow::Result<Child> 
 
 /// Complete checkpoints: those whose metadata is there.
 fn complete_checkpoints(directory: &Path) -> usize {
-    let list = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten().map(|e| e.path()).collect::<Vec<_>>();
+    let list =
+        |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten().map(|e| e.path()).collect::<Vec<_>>();
     let newest = |path: &Path| {
         path.file_name()
             .and_then(|n| n.to_str())
@@ -101,7 +102,12 @@ fn check(output: &Path) -> anyhow::Result<usize> {
         }
     }
     let windows = ROWS / WINDOW_MS;
-    ensure!(written.len() as i64 == windows * KEYS, "{} windows were written, {} expected", written.len(), windows * KEYS);
+    ensure!(
+        written.len() as i64 == windows * KEYS,
+        "{} windows were written, {} expected",
+        written.len(),
+        windows * KEYS
+    );
     let mut by_key: BTreeMap<i64, Vec<(i64, i64)>> = BTreeMap::new();
     for ((key, _), value) in &written {
         // Window starts are ISO 8601 and sort as text.
@@ -112,7 +118,11 @@ fn check(output: &Path) -> anyhow::Result<usize> {
             let per_window = WINDOW_MS / KEYS;
             let first = window as i64 * WINDOW_MS + key;
             let total = per_window * first + KEYS * per_window * (per_window - 1) / 2;
-            ensure!(value == (total, per_window), "key {key}, window {window}: {value:?}, expected {:?}", (total, per_window));
+            ensure!(
+                value == (total, per_window),
+                "key {key}, window {window}: {value:?}, expected {:?}",
+                (total, per_window)
+            );
         }
     }
     Ok(written.len())

@@ -86,8 +86,7 @@ fn same_value(expected: &str, value: &str) -> bool {
 }
 
 /// The tables.
-pub const TABLES: [&str; 8] =
-    ["region", "nation", "supplier", "part", "partsupp", "customer", "orders", "lineitem"];
+pub const TABLES: [&str; 8] = ["region", "nation", "supplier", "part", "partsupp", "customer", "orders", "lineitem"];
 
 /// The text of a query with its tables replaced by the files in `directory`.
 #[must_use]
@@ -112,7 +111,9 @@ pub fn query_over(text: &str, directory: &Path) -> String {
 /// # Errors
 /// If a file cannot be written.
 pub fn generate(directory: &Path, scale: f64) -> anyhow::Result<usize> {
-    let write = |name: &str, batches: &mut dyn Iterator<Item = Result<RecordBatch, ArrowError>>| table(directory, name, batches);
+    let write = |name: &str, batches: &mut dyn Iterator<Item = Result<RecordBatch, ArrowError>>| {
+        table(directory, name, batches)
+    };
     let mut rows = 0;
     rows += write("region", &mut RegionArrow::new(RegionGenerator::new(scale, 1, 1)))?;
     rows += write("nation", &mut NationArrow::new(NationGenerator::new(scale, 1, 1)))?;
@@ -125,7 +126,11 @@ pub fn generate(directory: &Path, scale: f64) -> anyhow::Result<usize> {
     Ok(rows)
 }
 
-fn table(directory: &Path, name: &str, batches: &mut dyn Iterator<Item = Result<RecordBatch, ArrowError>>) -> anyhow::Result<usize> {
+fn table(
+    directory: &Path,
+    name: &str,
+    batches: &mut dyn Iterator<Item = Result<RecordBatch, ArrowError>>,
+) -> anyhow::Result<usize> {
     let path = directory.join(format!("{name}.parquet"));
     let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     let properties = WriterProperties::builder()

@@ -98,14 +98,14 @@ impl Kernel for Cast {
             (_, column) => expand(column, rows.len)?,
         };
         let converted = match (&self.from, &self.to) {
-            (LogicalType::Utf8, _) => self.from_text(&array, rows)?,
-            (_, LogicalType::Utf8) => self.into_text(&array, rows)?,
-            (_, LogicalType::Boolean) => self.into_boolean(&array)?,
-            (LogicalType::Boolean, _) => self.from_boolean(&array),
-            (_, LogicalType::Decimal { precision, scale }) => self.into_decimal(&array, *precision, *scale, rows)?,
-            (from, to) if decimal::digits(from).is_some() && to.is_float() => self.into_float(&array)?,
+            (LogicalType::Utf8, _) => self.read_text(&array, rows)?,
+            (_, LogicalType::Utf8) => self.to_text(&array, rows)?,
+            (_, LogicalType::Boolean) => self.to_boolean(&array)?,
+            (LogicalType::Boolean, _) => self.read_boolean(&array),
+            (_, LogicalType::Decimal { precision, scale }) => self.to_decimal(&array, *precision, *scale, rows)?,
+            (from, to) if decimal::digits(from).is_some() && to.is_float() => self.to_float(&array)?,
             (from, to) if (from.is_float() || decimal::digits(from).is_some()) && to.is_integer() => {
-                self.into_integer(&array, rows)?
+                self.to_integer(&array, rows)?
             }
             (LogicalType::Float32, LogicalType::Float64) => {
                 let Some(Fixed::F32(values)) = fixed(&array) else { return Err(self.carrier(&array)) };
@@ -178,20 +178,20 @@ impl Cast {
         Ok((values, nulls))
     }
 
-    fn into_integer(&self, array: &ArrayRef, rows: Rows<'_>) -> Result<ArrayRef, ExprError> {
+    fn to_integer(&self, array: &ArrayRef, rows: Rows<'_>) -> Result<ArrayRef, ExprError> {
         match self.to {
-            LogicalType::Int8 => self.into_integer_of::<i8>(array, rows),
-            LogicalType::Int16 => self.into_integer_of::<i16>(array, rows),
-            LogicalType::Int32 => self.into_integer_of::<i32>(array, rows),
-            LogicalType::Int64 => self.into_integer_of::<i64>(array, rows),
-            LogicalType::UInt8 => self.into_integer_of::<u8>(array, rows),
-            LogicalType::UInt16 => self.into_integer_of::<u16>(array, rows),
-            LogicalType::UInt32 => self.into_integer_of::<u32>(array, rows),
-            _ => self.into_integer_of::<u64>(array, rows),
+            LogicalType::Int8 => self.to_integer_of::<i8>(array, rows),
+            LogicalType::Int16 => self.to_integer_of::<i16>(array, rows),
+            LogicalType::Int32 => self.to_integer_of::<i32>(array, rows),
+            LogicalType::Int64 => self.to_integer_of::<i64>(array, rows),
+            LogicalType::UInt8 => self.to_integer_of::<u8>(array, rows),
+            LogicalType::UInt16 => self.to_integer_of::<u16>(array, rows),
+            LogicalType::UInt32 => self.to_integer_of::<u32>(array, rows),
+            _ => self.to_integer_of::<u64>(array, rows),
         }
     }
 
-    fn into_integer_of<T>(&self, array: &ArrayRef, rows: Rows<'_>) -> Result<ArrayRef, ExprError>
+    fn to_integer_of<T>(&self, array: &ArrayRef, rows: Rows<'_>) -> Result<ArrayRef, ExprError>
     where
         T: Native + TryFrom<i128>,
     {
@@ -231,7 +231,7 @@ impl Cast {
         }
     }
 
-    fn into_decimal(&self, array: &ArrayRef, precision: u8, scale: i8, rows: Rows<'_>) -> Result<ArrayRef, ExprError> {
+    fn to_decimal(&self, array: &ArrayRef, precision: u8, scale: i8, rows: Rows<'_>) -> Result<ArrayRef, ExprError> {
         let pack = |(values, nulls)| decimal::pack(values, nulls, precision, scale);
         match fixed(array) {
             Some(Fixed::F32(values)) => {
@@ -266,7 +266,7 @@ impl Cast {
     }
 
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a float was asked for")]
-    fn into_float(&self, array: &ArrayRef) -> Result<ArrayRef, ExprError> {
+    fn to_float(&self, array: &ArrayRef) -> Result<ArrayRef, ExprError> {
         let (_, scale) = decimal::digits(&self.from).ok_or_else(|| self.carrier(array))?;
         let column = Column::Array(Arc::clone(array));
         let (mut small, mut large) = (Vec::new(), Vec::new());
@@ -293,7 +293,7 @@ impl Cast {
         })
     }
 
-    fn into_boolean(&self, array: &ArrayRef) -> Result<ArrayRef, ExprError> {
+    fn to_boolean(&self, array: &ArrayRef) -> Result<ArrayRef, ExprError> {
         macro_rules! nonzero {
             ($values:ident, $zero:expr) => {
                 BooleanBuffer::collect_bool($values.len(), |i| $values[i] != $zero)
@@ -316,7 +316,7 @@ impl Cast {
         Ok(Arc::new(BooleanArray::new(bits, array.nulls().cloned())))
     }
 
-    fn from_boolean(&self, array: &ArrayRef) -> ArrayRef {
+    fn read_boolean(&self, array: &ArrayRef) -> ArrayRef {
         let bits = array.as_boolean().values().clone();
         let nulls = array.nulls().cloned();
         let arrow = self.to.arrow_type();
@@ -343,7 +343,7 @@ impl Cast {
         }
     }
 
-    fn from_text(&self, array: &ArrayRef, rows: Rows<'_>) -> Result<ArrayRef, ExprError> {
+    fn read_text(&self, array: &ArrayRef, rows: Rows<'_>) -> Result<ArrayRef, ExprError> {
         let texts = array.as_string_view();
         let text = |i: usize| texts.value(i);
         macro_rules! number {
@@ -397,7 +397,7 @@ impl Cast {
         }
     }
 
-    fn into_text(&self, array: &ArrayRef, rows: Rows<'_>) -> Result<ArrayRef, ExprError> {
+    fn to_text(&self, array: &ArrayRef, rows: Rows<'_>) -> Result<ArrayRef, ExprError> {
         if self.from == LogicalType::Binary {
             return self.by_arrow(array, rows);
         }

@@ -107,13 +107,10 @@ fn quotients_are_rounded_half_up() {
         &[decimals([Some(-1), Some(-3)], 10, 2)],
         &["-0.01", "-0.02"],
     );
-    // The dividend of 38 digits needs 256 bits to be scaled.
-    let large = decimals([Some(10i128.pow(37))], 38, 0);
-    check(
-        &call("divide", [col(0), dec(3, 38, 0)], dec_type(38, 1)),
-        &[large],
-        &["3333333333333333333333333333333333333.3"],
-    );
+    // The dividend of 38 digits needs more than 128 bits to be scaled.
+    let large = decimals([Some(5 * 10i128.pow(37))], 38, 0);
+    let expected = format!("1{}.7", "6".repeat(36));
+    check(&call("divide", [col(0), dec(30, 38, 0)], dec_type(38, 1)), &[large], &[&expected]);
 }
 
 #[test]

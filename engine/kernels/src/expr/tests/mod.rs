@@ -150,7 +150,7 @@ pub(super) fn encoded(array: &ArrayRef, encoding: usize) -> Option<ArrayRef> {
         (0, _) => Arc::clone(array),
         // One code for each row; NULL is a value of the dictionary.
         (1, _) => Arc::new(DictionaryArray::<Int32Type>::new((0..rows).collect::<Vec<_>>().into(), Arc::clone(array))),
-        // NULL is a code; the values have one more that no row uses and that would fail in most functions.
+        // NULL is a code.
         (2, _) => {
             let keys: Int16Array =
                 (0..array.len()).map(|i| array.is_valid(i).then(|| i16::try_from(i).unwrap())).collect();

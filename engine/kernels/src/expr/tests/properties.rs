@@ -108,6 +108,11 @@ proptest! {
             prop_assert_eq!(found, wanted);
         }
     }
+}
+
+proptest! {
+    // Each case is already evaluated in every encoding, repetition and selection.
+    #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
     fn decimals_agree_with_wide_integers(

@@ -1,1 +1,0 @@
-//! Whole jobs through every part of the engine.

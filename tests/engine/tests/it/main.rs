@@ -1,0 +1,5 @@
+//! Whole jobs through every part of the engine: SQL text in, checked rows out.
+
+mod errors;
+mod harness;
+mod tpch;

@@ -1,0 +1,89 @@
+//! TPC-H queries over Parquet at scale factor 0.1 against the answers of an independent engine. One axis at a time is
+//! varied from a base of parallelism 2, batches of 8192 rows and pipelined exchanges.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use flumen::tpch;
+
+use crate::harness::{assert_nothing_is_left, rows, session};
+
+const SCALE: f64 = 0.1;
+
+fn data() -> &'static Path {
+    static DATA: OnceLock<tempfile::TempDir> = OnceLock::new();
+    DATA.get_or_init(|| {
+        let directory = tempfile::tempdir().unwrap();
+        tpch::generate(directory.path(), SCALE).unwrap();
+        directory
+    })
+    .path()
+}
+
+fn check(settings: &[(&str, &str)]) {
+    let base = [
+        ("parallelism.default", "2"),
+        ("execution.batch-size", "8192"),
+        ("execution.batch-shuffle-mode", "ALL_EXCHANGES_PIPELINED"),
+        ("taskmanager.worker-threads", "2"),
+    ];
+    let mut all = base.to_vec();
+    all.retain(|(key, _)| settings.iter().all(|(k, _)| k != key));
+    all.extend(settings);
+    let mut session = session(&all);
+    for (query, text) in tpch::QUERIES {
+        let answer = rows(&mut session, &tpch::query_over(text, data()))
+            .unwrap_or_else(|error| panic!("query {query} with {settings:?}: {}", error.render()));
+        let expected = tpch::answer(query, SCALE).unwrap();
+        assert!(!expected.is_empty());
+        if let Err(difference) = tpch::check_answer(&expected, &answer) {
+            panic!("query {query} with {settings:?}: {difference}");
+        }
+    }
+    assert_nothing_is_left(&session);
+}
+
+#[test]
+fn base() {
+    check(&[]);
+}
+
+#[test]
+fn parallelism_1() {
+    check(&[("parallelism.default", "1")]);
+}
+
+#[test]
+fn parallelism_3() {
+    check(&[("parallelism.default", "3")]);
+}
+
+#[test]
+fn parallelism_7() {
+    check(&[("parallelism.default", "7")]);
+}
+
+#[test]
+fn batches_of_1_row() {
+    check(&[("execution.batch-size", "1")]);
+}
+
+#[test]
+fn batches_of_7_rows() {
+    check(&[("execution.batch-size", "7")]);
+}
+
+#[test]
+fn blocking_exchanges() {
+    check(&[("execution.batch-shuffle-mode", "ALL_EXCHANGES_BLOCKING")]);
+}
+
+#[test]
+fn hybrid_full_exchanges() {
+    check(&[("execution.batch-shuffle-mode", "ALL_EXCHANGES_HYBRID_FULL")]);
+}
+
+#[test]
+fn hybrid_selective_exchanges() {
+    check(&[("execution.batch-shuffle-mode", "ALL_EXCHANGES_HYBRID_SELECTIVE")]);
+}
