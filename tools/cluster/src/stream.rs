@@ -15,6 +15,9 @@ use crate::error::SessionError;
 use crate::job::Job;
 use crate::process::Process;
 
+/// The longest time after which a waiting client looks whether its job has ended.
+const POLL: Duration = Duration::from_millis(20);
+
 /// How far a statement is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StatementProgress {
@@ -111,7 +114,8 @@ impl RowStream {
     /// # Errors
     /// If the query failed or was cancelled.
     pub fn next_within(&mut self, timeout: Duration) -> Result<Polled, SessionError> {
-        match self.stream.next_timeout(timeout) {
+        // A job that fails does not close the stream, so a long wait is cut into short ones.
+        match self.stream.next_timeout(timeout.min(POLL)) {
             Poll::Ready(Some(batch)) => {
                 let batch = flumen_kernels::gather::to_portable_record_batch(&batch).map_err(Failure::bug)?;
                 Ok(Polled::Batch(batch))

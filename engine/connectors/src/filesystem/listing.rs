@@ -33,6 +33,10 @@ pub(crate) fn list_files(files: &dyn FileSystem, path: &str) -> Result<Vec<Liste
     match files.metadata(literal) {
         Ok(metadata) if metadata.kind == FileKind::File => found.push(literal.to_path_buf()),
         Ok(_) => below(files, literal, 0, &mut found)?,
+        // A probe does not look for names that are close; opening does.
+        Err(error) if !is_pattern && error.is_not_found() => {
+            return Err(files.open(literal).err().unwrap_or(error).into());
+        }
         Err(error) if !is_pattern || !error.is_not_found() => return Err(error.into()),
         Err(_) => {
             for alternative in braces(path)? {

@@ -74,11 +74,6 @@ fn batches_of_7_rows() {
 }
 
 #[test]
-fn blocking_exchanges() {
-    check(&[("execution.batch-shuffle-mode", "ALL_EXCHANGES_BLOCKING")]);
-}
-
-#[test]
 fn hybrid_full_exchanges() {
     check(&[("execution.batch-shuffle-mode", "ALL_EXCHANGES_HYBRID_FULL")]);
 }
