@@ -5,7 +5,7 @@
 //! | [`filesystem`] | files as tables: Parquet, CSV, JSON |
 //! | [`datagen`] | rows made up by a function of their number |
 //! | [`values`] | constant rows, with failures and watermarks for tests |
-//! | [`print`], [`blackhole`], [`collect`] | sinks that show, drop, or hand rows to a client |
+//! | [`mod@print`], [`blackhole`], [`collect`] | sinks that show, drop, or hand rows to a client |
 //! | [`operators`] | the source and sink operators that drive connectors |
 //! | [`options`] | options of tables, unknown ones refused |
 //!

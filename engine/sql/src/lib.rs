@@ -9,7 +9,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`parse`] | tokens, limits, statements |
+//! | [`mod@parse`] | tokens, limits, statements |
 //! | `bind` | names to relations, columns and functions; the engine's types |
 //! | `optimize` | the explicit list of rules, statistics, join order |
 //! | [`plan`] | physical plan, StreamGraph, EXPLAIN |

@@ -14,7 +14,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`file`] | footers, and the cache of footers |
+//! | [`mod@file`] | footers, and the cache of footers |
 //! | [`schema`] | Parquet types to the engine's, and table columns to file columns |
 //! | [`statistics`] | what footers say of columns |
 //! | [`prune`] | row groups in which no row can match |

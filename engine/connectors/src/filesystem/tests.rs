@@ -111,21 +111,6 @@ fn projections_limits_and_patterns() {
     }
 }
 
-#[test]
-fn the_schema_and_statistics_are_known() {
-    for format in ["parquet", "csv", "json"] {
-        let (_, source) = table(format);
-        assert_eq!(source.infer_schema(&options(&[("path", "/d")])).unwrap(), schema(), "{format}");
-    }
-    let (_, source) = table("parquet");
-    let statistics = source.statistics(&source_spec("filesystem", &[("path", "/d")], schema()));
-    assert_eq!(statistics.rows, Some(300));
-    assert_eq!(statistics.columns[0].null_count, Some(43));
-    assert_eq!(statistics.columns[1].null_count, Some(60));
-    let (_, csv) = table("csv");
-    assert_eq!(csv.statistics(&source_spec("filesystem", &[("path", "/d")], schema())).rows, None);
-}
-
 /// The row groups that a scan reads, by their smallest row.
 fn first_rows(source: &FileSource, spec: &SourceSpec, filter: Option<RuntimeFilter>) -> Vec<i64> {
     let mut enumerator = source.create_enumerator(spec, 1, None).unwrap();
@@ -233,38 +218,6 @@ fn little_memory_costs_the_read_ahead_and_none_is_an_error() {
 fn failure(source: &FileSource, pairs: &[(&str, &str)]) -> String {
     let spec = source_spec("filesystem", pairs, schema());
     read_all(source, &spec, &[1], 8192, None).unwrap_err().chain()
-}
-
-#[test]
-fn failures_name_the_file_and_what_to_do() {
-    let (files, source) = table("parquet");
-    for (pairs, problem) in [
-        (&[("path", "/d/aa.parquet")][..], "nearest in /d: 'a.parquet'"),
-        (&[("path", "/d/*.orc")], "no file matches '/d/*.orc'"),
-        (&[("pth", "/d")], "did you mean 'path'?"),
-        (&[], "needs option 'path'"),
-        (&[("path", "/d"), ("format", "orc")], "write parquet, csv or json"),
-        (&[("path", "/d"), ("format", "csv")], "/d/"),
-    ] {
-        let text = failure(&source, pairs);
-        assert!(text.contains(problem), "{text}");
-    }
-    let whole = parquet(&rows(0, 100), 40);
-    let mut damaged = whole.clone();
-    damaged[20..60].fill(0xff);
-    write_file(&files, "/bad/damaged.parquet", &damaged);
-    write_file(&files, "/bad/cut.parquet", &whole[..whole.len() - 5]);
-    write_file(&files, "/bad/what", b"?!");
-    write_file(&files, "/bad/bad.csv", b"n,t\n1,a\nx,b\n");
-    for (path, problem) in [
-        ("/bad/damaged.parquet", "row group 0 of Parquet file /bad/damaged.parquet"),
-        ("/bad/cut.parquet", "/bad/cut.parquet is not a Parquet file"),
-        ("/bad/what", "set the option 'format'"),
-        ("/bad/bad.csv", "/bad/bad.csv"),
-    ] {
-        let text = failure(&source, &[("path", path)]);
-        assert!(text.contains(problem), "{text}");
-    }
 }
 
 #[test]

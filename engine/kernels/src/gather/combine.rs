@@ -56,7 +56,7 @@ pub fn concat(schema: &SchemaRef, batches: &[Batch]) -> Result<Batch, KernelErro
 /// If a row does not exist.
 ///
 /// # Errors
-/// As [`concat`].
+/// As [`fn@concat`].
 pub fn interleave(schema: &SchemaRef, batches: &[Batch], rows: &[(u32, u32)]) -> Result<Batch, KernelError> {
     let indices: Vec<(usize, usize)> = rows.iter().map(|(batch, row)| (*batch as usize, *row as usize)).collect();
     let mut columns = Vec::with_capacity(schema.fields.len());

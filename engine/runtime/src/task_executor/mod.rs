@@ -1,7 +1,7 @@
 //! The TaskExecutor: runs the tasks that a JobMaster sends, and tells it what becomes of them.
 //!
 //! Messages come in through [`TaskExecutorGateway`] from any thread; they are put in order and checked against the
-//! leader's epoch ([`inbox`]), then act on the table of tasks. Nothing here waits: building a task (restoring, opening)
+//! leader's epoch (`inbox`), then act on the table of tasks. Nothing here waits: building a task (restoring, opening)
 //! and writing its snapshots run on the blocking executor, and what they find comes back as mail or as a message to the
 //! JobMaster.
 //!
