@@ -215,11 +215,6 @@ fn little_memory_costs_the_read_ahead_and_none_is_an_error() {
     assert!(read(10).unwrap_err().to_string().contains("no memory"));
 }
 
-fn failure(source: &FileSource, pairs: &[(&str, &str)]) -> String {
-    let spec = source_spec("filesystem", pairs, schema());
-    read_all(source, &spec, &[1], 8192, None).unwrap_err().chain()
-}
-
 #[test]
 fn a_file_that_changes_under_the_job_is_refused() {
     let (files, source) = table("parquet");
