@@ -888,7 +888,9 @@ fn tumbling(
             phase,
         })
     };
-    let node = if options.parallelism <= 1 || child.parallelism == 1 {
+    // A stream has the same operators at every parallelism, so that its state can be restored at another.
+    let alone = options.parallelism <= 1 || child.parallelism == 1;
+    let node = if alone && child.bounded {
         let partitioner = if keys == 0 { Partitioner::Forward } else { Partitioner::KeyGroup { columns: key_columns } };
         let parallelism = child.parallelism;
         child.exchange(partitioner, parallelism, spec(time_column, calls, AggregatePhase::Single), final_schema, rows)

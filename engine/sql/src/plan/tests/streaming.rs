@@ -37,11 +37,7 @@ fn the_windowed_sum() {
         assert_eq!((watermarks.len(), watermarks[0].delay_ms), (1, 1000));
         let windows = payloads::<TumblingAggregateSpec>(&graph);
         let phases: Vec<_> = windows.iter().map(|w| w.phase).collect();
-        if parallelism == 1 {
-            assert_eq!(phases, [AggregatePhase::Single]);
-        } else {
-            assert_eq!(phases, [AggregatePhase::Local, AggregatePhase::Global]);
-        }
+        assert_eq!(phases, [AggregatePhase::Local, AggregatePhase::Global]);
         assert!(windows.iter().all(|w| w.size_ms == 10_000 && w.offset_ms == 0 && w.group_by == [0]));
         let keyed = graph.nodes.iter().rfind(|n| n.spec.kind == "tumbling-aggregate").unwrap();
         assert_eq!(keyed.spec.state[0].name, "windows");
@@ -49,6 +45,25 @@ fn the_windowed_sum() {
         assert_eq!(into.partitioner, Partitioner::KeyGroup { columns: vec![0] });
         assert!(graph.edges.iter().all(|e| e.changelog == ChangelogMode::Append));
         assert_eq!(graph.nodes.last().unwrap().parallelism, parallelism);
+    }
+}
+
+#[test]
+fn a_stream_keeps_its_uids_at_every_parallelism() {
+    for sql in [
+        INSERT,
+        "INSERT INTO out SELECT 1, window_start, window_end, SUM(v)
+         FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '10' SECONDS)) GROUP BY window_start, window_end",
+        "INSERT INTO out SELECT k, ts, ts, v FROM events WHERE v > 3",
+    ] {
+        let uids = |parallelism| {
+            let Planned::Insert { graph, .. } = session(parallelism).run(sql) else { panic!("not an insert") };
+            graph.nodes.into_iter().map(|n| n.uid).collect::<Vec<_>>()
+        };
+        let one = uids(1);
+        assert!(one.len() >= 3, "{one:?}");
+        assert_eq!(one, uids(2));
+        assert_eq!(one, uids(7));
     }
 }
 
