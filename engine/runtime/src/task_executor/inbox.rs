@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use flumen_core::ids::{JobId, LeaderEpoch};
 use flumen_gateway::{
     Envelope, EpochGuard, InOrder, JobMasterGateway, JobMasterMessage, RequestId, TaskExecutorMessage,
 };
-use parking_lot::Mutex;
 
 /// Messages that may be held back until those before them arrive.
 const WINDOW: usize = 1024;
@@ -49,26 +49,65 @@ impl Inbox {
     }
 }
 
-/// Numbers the messages to one JobMaster. Numbering and sending are one step, so that they arrive as they were numbered.
+/// Numbers the messages to one JobMaster, which puts them in order. Nothing is locked while one is sent: in one process the
+/// JobMaster may act on it at once, and what it does may send the next one from within.
 pub struct Outbox {
     job: JobId,
     epoch: LeaderEpoch,
     gateway: Arc<dyn JobMasterGateway>,
-    next: Mutex<u64>,
+    next: AtomicU64,
 }
 
 impl Outbox {
     /// To a JobMaster of an epoch.
     #[must_use]
     pub fn new(job: JobId, epoch: LeaderEpoch, gateway: Arc<dyn JobMasterGateway>) -> Self {
-        Self { job, epoch, gateway, next: Mutex::new(0) }
+        Self { job, epoch, gateway, next: AtomicU64::new(0) }
     }
 
     /// Sends.
     pub fn send(&self, message: JobMasterMessage) {
-        let mut next = self.next.lock();
-        let request = RequestId(*next);
-        *next += 1;
+        let request = RequestId(self.next.fetch_add(1, Ordering::Relaxed));
         self.gateway.send(Envelope { job: self.job, epoch: self.epoch, request, message });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, OnceLock};
+
+    use flumen_core::ids::{AttemptNumber, ExecutionAttemptId, ExecutionVertexId, JobVertexId, SubtaskIndex};
+
+    use super::*;
+
+    /// Answers the first message by having another one sent, as a JobMaster does that deploys a task at once.
+    #[derive(Default)]
+    struct Echo {
+        outbox: OnceLock<Arc<Outbox>>,
+        seen: Mutex<Vec<u64>>,
+    }
+
+    fn message() -> JobMasterMessage {
+        let execution_vertex = ExecutionVertexId { vertex: JobVertexId(0), subtask: SubtaskIndex(0) };
+        let attempt = ExecutionAttemptId { job: JobId(1), execution_vertex, attempt: AttemptNumber(0) };
+        JobMasterMessage::EndOfData { attempt }
+    }
+
+    impl JobMasterGateway for Echo {
+        fn send(&self, envelope: Envelope<JobMasterMessage>) {
+            self.seen.lock().unwrap().push(envelope.request.0);
+            if envelope.request.0 == 0 {
+                self.outbox.get().unwrap().send(message());
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_may_be_sent_from_within_another() {
+        let echo = Arc::new(Echo::default());
+        let outbox = Arc::new(Outbox::new(JobId(1), LeaderEpoch(1), Arc::<Echo>::clone(&echo)));
+        let _ = echo.outbox.set(Arc::clone(&outbox));
+        outbox.send(message());
+        assert_eq!(*echo.seen.lock().unwrap(), [0, 1]);
     }
 }
