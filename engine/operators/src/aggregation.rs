@@ -107,7 +107,7 @@ impl Aggregation {
             });
         }
         let registry = AggregateRegistry::default();
-        let pages: Arc<dyn PageSource> = Arc::new(MeteredPages::new(Arc::clone(&context.memory)));
+        let pages = Arc::clone(&context.pages);
         let mut state_widths = Vec::with_capacity(calls.len());
         let mut can_retract = true;
         for call in &calls {

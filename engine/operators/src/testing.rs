@@ -76,6 +76,7 @@ pub(crate) fn context(
         uid: "operator".into(),
         key_groups: KeyGroupRange::of_subtask(index, parallelism, MAX_PARALLELISM),
         batch_rows,
+        pages: Arc::new(flumen_state::MeteredPages::new(Arc::clone(&memory))),
         memory,
         functions: Arc::new(FunctionRegistry::new()),
         blocking: Arc::new(InlineExecutor),

@@ -67,6 +67,7 @@ fn context(subtask: u32, parallelism: u32) -> OperatorContext {
         key_groups: KeyGroupRange { start: 0, end: 128 },
         batch_rows: 2,
         memory: Arc::new(Unmetered),
+        pages: flumen_state::MeteredPages::unmetered(),
         functions: Arc::new(FunctionRegistry::new()),
         blocking: Arc::new(InlineExecutor),
         waker: Waker::noop().clone(),

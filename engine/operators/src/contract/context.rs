@@ -8,6 +8,7 @@ use flumen_core::meter::MemoryMeter;
 use flumen_core::waiting::{BlockingExecutor, TimerService, Waker};
 use flumen_io::Clock;
 use flumen_kernels::expr::FunctionRegistry;
+use flumen_state::PageSource;
 
 /// Which task the operator is in.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub struct OperatorContext {
     pub batch_rows: usize,
     /// Charged for what the operator holds between calls.
     pub memory: Arc<dyn MemoryMeter>,
+    /// Pages of keyed tables, charged to the same budget as `memory`.
+    pub pages: Arc<dyn PageSource>,
     /// Functions that expressions may name.
     pub functions: Arc<FunctionRegistry>,
     /// Where work that waits is run.

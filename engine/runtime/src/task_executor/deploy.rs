@@ -15,6 +15,7 @@ use flumen_network::{
     GateDescriptor, InputDescriptor, NetworkError, PartitionDescriptor, PartitionLocation, ResultPartitionWriter,
 };
 use flumen_operators::contract::{OperatorContext, TaskInfo};
+use flumen_state::SegmentPages;
 
 use super::memory::ReservationMeter;
 use super::{Shared, SnapshotTask, TaskEntry, TaskOptions, hooks};
@@ -114,12 +115,14 @@ fn build(shared: &Arc<Shared>, opening: Opening) -> Result<OperatorChain, Failur
         .collect();
     let mut links = Vec::with_capacity(vertex.operators.len());
     for (chained, (_, _, metrics)) in vertex.operators.iter().zip(metrics) {
+        let reservation = Arc::new(budget.reserve(&chained.name));
         let context = OperatorContext {
             task: info.clone(),
             uid: chained.uid.clone(),
             key_groups: descriptor.key_groups,
             batch_rows: options.batch_rows,
-            memory: Arc::new(ReservationMeter(budget.reserve(&chained.name))),
+            memory: Arc::new(ReservationMeter(Arc::clone(&reservation))),
+            pages: Arc::new(SegmentPages::new(reservation)),
             functions: Arc::clone(&services.functions),
             blocking: Arc::clone(&services.blocking),
             waker: waker.clone(),
@@ -183,7 +186,7 @@ fn writers(
                 },
             };
             let meter: Arc<dyn MemoryMeter> =
-                Arc::new(ReservationMeter(budget.reserve(&format!("{}", result.data_set))));
+                Arc::new(ReservationMeter(Arc::new(budget.reserve(&format!("{}", result.data_set)))));
             let rng = Rng::stream(shared.services.seed, &partition.id.to_string());
             let writer = shared.services.shuffle.create_writer(&partition, options.partition.clone(), meter, rng);
             writer.map_err(network)

@@ -1,11 +1,13 @@
 //! Operators' memory as reservations of managed memory.
 
+use std::sync::Arc;
+
 use flumen_core::failure::Failure;
 use flumen_core::meter::MemoryMeter;
 use flumen_memory::Reservation;
 
 /// A meter over a reservation.
-pub(super) struct ReservationMeter(pub(super) Reservation);
+pub(super) struct ReservationMeter(pub(super) Arc<Reservation>);
 
 impl MemoryMeter for ReservationMeter {
     fn resize(&self, from: usize, to: usize) -> Result<(), Failure> {

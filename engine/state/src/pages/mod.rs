@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use flumen_core::failure::Failure;
 use flumen_core::meter::{MemoryMeter, Unmetered};
-use flumen_memory::{MemorySegment, PAGE_BYTES, Pod, RUN_PAGES_MAX, Reservation};
+use flumen_memory::{MemoryError, MemorySegment, PAGE_BYTES, Pod, RUN_PAGES_MAX, Reservation};
 
 pub use bytes::{ByteArena, VIEW_INLINE_BYTES};
 pub(crate) use bytes::{view_length, view_words};
@@ -94,20 +94,20 @@ impl PageSource for MeteredPages {
 
 /// Pages from a reservation of managed memory: segments of the arena for whole pages, heap for smaller pieces.
 pub struct SegmentPages {
-    reservation: Reservation,
+    reservation: Arc<Reservation>,
 }
 
 impl SegmentPages {
-    /// Pages charged to `reservation`.
+    /// Pages charged to `reservation`, which may be charged with other things, too.
     #[must_use]
-    pub fn new(reservation: Reservation) -> Self {
+    pub fn new(reservation: Arc<Reservation>) -> Self {
         Self { reservation }
     }
 }
 
 impl PageSource for SegmentPages {
     fn charge(&self, bytes: usize) -> Result<(), Failure> {
-        self.reservation.try_grow(bytes as u64).map_err(Failure::transient)
+        self.reservation.try_grow(bytes as u64).map_err(refused)
     }
 
     fn discharge(&self, bytes: usize) {
@@ -115,8 +115,18 @@ impl PageSource for SegmentPages {
     }
 
     fn segment(&self, pages: usize) -> Result<Option<MemorySegment>, Failure> {
-        self.reservation.allocate(pages).map(Some).map_err(Failure::transient)
+        match self.reservation.allocate(pages) {
+            Ok(segment) => Ok(Some(segment)),
+            // No run of the arena is that long; single pages always are.
+            Err(MemoryError::ArenaExhausted { .. }) if pages > 1 => Ok(None),
+            Err(error) => Err(refused(error)),
+        }
     }
+}
+
+/// Trying again with the same budget would be refused again.
+fn refused(error: MemoryError) -> Failure {
+    Failure::user(error)
 }
 
 /// A charge that takes itself back.
