@@ -10,10 +10,15 @@
 //! 2. a consumer gives segments back, sees `waiting`, clears it and wakes;
 //! 3. the producer asks again and may go back to 1: wake-ups may be spurious, never missing.
 //!
+//! The limit is the share that the partition has at the moment of the process's network buffers: a local pool, which
+//! grows and shrinks as others come and go. A producer waits only while its partition holds something, so what is given
+//! back wakes it, also when the share has grown meanwhile.
+//!
 //! Any thread may call. The waker is called without the lock.
 
 use std::task::Waker;
 
+use flumen_memory::LocalBufferPool;
 use parking_lot::Mutex;
 
 /// Which subpartitions the next batch may go to.
@@ -41,15 +46,15 @@ struct State {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct OutputBudget {
-    limit: u64,
+    buffers: LocalBufferPool,
     per_subpartition: u64,
     state: Mutex<State>,
 }
 
 impl OutputBudget {
-    pub(crate) fn new(subpartitions: usize, limit: u64, per_subpartition: u64) -> Self {
+    pub(crate) fn new(subpartitions: usize, buffers: LocalBufferPool, per_subpartition: u64) -> Self {
         let state = State { used: 0, by_subpartition: vec![0; subpartitions], full: 0, waiting: false, waker: None };
-        Self { limit: limit.max(1), per_subpartition: per_subpartition.max(1), state: Mutex::new(state) }
+        Self { buffers, per_subpartition: per_subpartition.max(1), state: Mutex::new(state) }
     }
 
     /// Whom to wake from now on.
@@ -57,14 +62,20 @@ impl OutputBudget {
         self.state.lock().waker = Some(waker);
     }
 
+    /// Segments that may be held now.
+    fn limit(&self) -> u64 {
+        (self.buffers.size() as u64).max(1)
+    }
+
     /// Whether there is room for a batch; if not, the waker will be called once there may be.
     pub(crate) fn is_available(&self, targets: Targets) -> bool {
+        let limit = self.limit();
         let mut state = self.state.lock();
         let open = match targets {
             Targets::All => state.full == 0,
             Targets::One(subpartition) => state.by_subpartition[subpartition as usize] < self.per_subpartition,
         };
-        let available = open && state.used < self.limit;
+        let available = open && state.used < limit;
         state.waiting |= !available;
         available
     }
@@ -113,13 +124,14 @@ impl OutputBudget {
 
     /// Segments held, and how many may be.
     pub(crate) fn usage(&self) -> (u64, u64) {
-        (self.state.lock().used, self.limit)
+        (self.state.lock().used, self.limit())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use flumen_memory::{Arena, ArenaOptions, BufferPoolOptions, NetworkBufferPool, PAGE_BYTES};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
@@ -133,9 +145,29 @@ mod tests {
         }
     }
 
+    fn buffers(limit: usize) -> LocalBufferPool {
+        let arena = Arena::new(ArenaOptions::new((limit * PAGE_BYTES) as u64)).unwrap();
+        NetworkBufferPool::new(arena, limit).unwrap().create_pool(BufferPoolOptions::new("test", 1, limit)).unwrap()
+    }
+
+    #[test]
+    fn the_limit_follows_the_share() {
+        let arena = Arena::new(ArenaOptions::new(8 * PAGE_BYTES as u64)).unwrap();
+        let all = NetworkBufferPool::new(arena, 8).unwrap();
+        let budget = OutputBudget::new(1, all.create_pool(BufferPoolOptions::new("one", 2, 8)).unwrap(), 100);
+        assert_eq!(budget.usage(), (0, 8));
+        budget.charge(0, 6);
+        assert!(budget.is_available(Targets::All));
+        let other = all.create_pool(BufferPoolOptions::new("two", 2, 8)).unwrap();
+        assert_eq!(budget.usage(), (6, 4), "shared out evenly");
+        assert!(!budget.is_available(Targets::All));
+        drop(other);
+        assert!(budget.is_available(Targets::All));
+    }
+
     #[test]
     fn the_producer_is_woken_once_for_each_refusal() {
-        let budget = OutputBudget::new(2, 4, 3);
+        let budget = OutputBudget::new(2, buffers(4), 3);
         let count = Arc::new(Count::default());
         budget.set_waker(Arc::clone(&count).into());
         assert!(budget.is_available(Targets::All));
@@ -157,7 +189,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "given back")]
     fn giving_back_twice_is_a_bug() {
-        let budget = OutputBudget::new(1, 4, 3);
+        let budget = OutputBudget::new(1, buffers(4), 3);
         budget.charge(0, 1);
         budget.refund(0, 1);
         budget.refund(0, 1);

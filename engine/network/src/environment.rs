@@ -7,6 +7,7 @@ use flumen_core::ids::ResultPartitionId;
 use flumen_core::meter::MemoryMeter;
 use flumen_core::waiting::BlockingExecutor;
 use flumen_io::{FileSystem, Rng};
+use flumen_memory::{BufferPoolOptions, NetworkBufferPool};
 
 use crate::charge::MemoryCharge;
 use crate::credit::CreditConfig;
@@ -21,6 +22,10 @@ use crate::spill::SpillSpace;
 use crate::transport::{ChannelEndpoint, ChannelRequest, LocalTransport, Transport};
 use crate::writer::{PartitionConfig, PartitionDescriptor, PartitionerRegistry, ResultPartitionWriter};
 
+/// Buffers that a pipelined partition is guaranteed. Batches are handed over whole, so one is enough to make progress
+/// with any number of subpartitions; two let the consumer work while the producer does.
+const BUFFERS_MIN: usize = 2;
+
 /// What the environment needs from its process.
 #[derive(Clone)]
 pub struct EnvironmentOptions {
@@ -30,6 +35,8 @@ pub struct EnvironmentOptions {
     pub file_system: Arc<dyn FileSystem>,
     /// Where reads and writes wait.
     pub blocking: Arc<dyn BlockingExecutor>,
+    /// The process's network buffers, of which every pipelined partition has a share.
+    pub buffers: NetworkBufferPool,
     /// User-defined partitioners.
     pub partitioners: PartitionerRegistry,
     /// Credits of gates.
@@ -43,11 +50,13 @@ impl EnvironmentOptions {
         spill_directory: impl Into<std::path::PathBuf>,
         file_system: Arc<dyn FileSystem>,
         blocking: Arc<dyn BlockingExecutor>,
+        buffers: NetworkBufferPool,
     ) -> Self {
         Self {
             spill_directory: spill_directory.into(),
             file_system,
             blocking,
+            buffers,
             partitioners: PartitionerRegistry::default(),
             credits: CreditConfig::default(),
         }
@@ -88,11 +97,11 @@ impl ShuffleEnvironment {
         &self.registry
     }
 
-    /// Makes and registers a partition and returns its producer's end. `meter` is charged for what it may hold in
-    /// memory.
+    /// Makes and registers a partition and returns its producer's end. `meter` is charged for what a stored one
+    /// holds in memory; a pipelined one has a share of the network buffers.
     ///
     /// # Errors
-    /// If the partitioner does not fit, the partition exists already, or memory is refused.
+    /// If the partitioner does not fit, the partition exists already, or the network buffers do not suffice.
     pub fn create_writer(
         &self,
         descriptor: &PartitionDescriptor,
@@ -121,19 +130,16 @@ impl ShuffleEnvironment {
                         registry.remove_consumed(id);
                     }
                 });
-                let limit = config.limit_segments(descriptor.subpartitions);
-                let bytes = usize::try_from(limit).unwrap_or(usize::MAX).saturating_mul(config.segment_bytes);
-                let mut charge = MemoryCharge::new(meter);
-                charge
-                    .try_resize(bytes)
-                    .map_err(|source| NetworkError::Memory { partition: id, source: Arc::new(source) })?;
+                let most = usize::try_from(config.limit_segments(descriptor.subpartitions)).unwrap_or(usize::MAX);
+                let options = BufferPoolOptions::new(id.to_string(), BUFFERS_MIN.min(most), most);
+                let refused = |source| NetworkError::Buffers { partition: id, source: Arc::new(source) };
+                let buffers = self.options.buffers.create_pool(options).map_err(refused)?;
                 Ok(Arc::new(PipelinedPartition::new(
                     id,
                     descriptor.subpartitions,
                     config.segment_bytes,
-                    limit,
+                    buffers,
                     u64::from(config.segments_per_subpartition_max),
-                    charge,
                     on_consumed,
                 )))
             }

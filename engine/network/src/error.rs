@@ -100,16 +100,17 @@ pub enum NetworkError {
         /// Which partition.
         partition: ResultPartitionId,
     },
-    /// The memory budget refused what the partition needs at least.
+    /// Too few network buffers are left for what the partition needs at least.
     #[error(
-        "not enough memory for the exchange of {partition}; lower the parallelism or raise taskmanager.memory.network.max"
+        "not enough network buffers for {partition}; lower the parallelism or raise taskmanager.memory.network.fraction \
+         or taskmanager.memory.network.min"
     )]
-    Memory {
+    Buffers {
         /// Which partition.
         partition: ResultPartitionId,
         /// The refusal.
         #[source]
-        source: Arc<Failure>,
+        source: Arc<MemoryError>,
     },
     /// A partitioner cannot be built or cannot divide a batch.
     #[error("partitioner {partitioner}: {problem}")]
@@ -144,8 +145,8 @@ impl NetworkError {
             // What a spill file no longer gives back has to be produced again.
             Self::Spill { .. } | Self::ProducerFailed { .. } | Self::ConnectionBroken { .. } => FailureKind::Transient,
             Self::Protocol { .. } | Self::Frame { .. } => FailureKind::Transient,
-            Self::Memory { source, .. } => source.failure_kind(),
-            Self::Partitioner { .. } => FailureKind::User,
+            // Asking again with the same settings would be refused again.
+            Self::Buffers { .. } | Self::Partitioner { .. } => FailureKind::User,
             Self::Released { .. } => FailureKind::Cancelled,
             Self::SubpartitionOutOfRange { .. }
             | Self::NotFinished { .. }
@@ -170,7 +171,7 @@ impl NetworkError {
             | Self::Frame { partition, .. }
             | Self::Spill { partition, .. }
             | Self::WorkLost { partition }
-            | Self::Memory { partition, .. }
+            | Self::Buffers { partition, .. }
             | Self::Batch { partition, .. }
             | Self::Released { partition } => Some(*partition),
             Self::Partitioner { .. } => None,

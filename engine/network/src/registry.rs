@@ -97,7 +97,8 @@ impl PartitionRegistry {
         }
     }
 
-    /// Fails the requests that were already waiting at the previous call; call it every `request_wait` (10 s).
+    /// Fails the requests that were already waiting at the previous call; call it every 10 s while
+    /// [`PartitionRegistry::is_waiting`].
     pub fn expire_waiting(&self) {
         let listeners: Vec<_> = {
             let mut state = self.state.lock();
@@ -114,6 +115,12 @@ impl PartitionRegistry {
         for listener in listeners {
             listener.data_available();
         }
+    }
+
+    /// Whether a consumer waits for a partition.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.state.lock().waiting.is_empty()
     }
 
     /// A reader of one subpartition of a registered partition: the producing end of a transport.

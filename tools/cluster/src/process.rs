@@ -19,7 +19,7 @@ use flumen_core::waiting::{BlockingExecutor, TimerService};
 use flumen_gateway::{ClientEvent, TaskInformation};
 use flumen_io::{Clock, FileSystem, Rng};
 use flumen_kernels::expr::FunctionRegistry;
-use flumen_memory::{Arena, ArenaOptions, MemoryLayout, MemoryManager, MemoryOptions};
+use flumen_memory::{Arena, ArenaOptions, MemoryLayout, MemoryManager, MemoryOptions, NetworkBufferPool};
 use flumen_network::{EnvironmentOptions, PartitionConfig, ShuffleEnvironment};
 use flumen_operators::registry::OperatorRegistry;
 use flumen_runtime::executor::TaskRunner;
@@ -78,6 +78,7 @@ impl Process {
             world.spill_directory.clone(),
             Arc::clone(&world.file_system),
             Arc::clone(&world.blocking),
+            NetworkBufferPool::new(arena.clone(), layout.network_buffers())?,
         )));
         let collect = CollectRegistry::default();
         let mut connectors = ConnectorRegistry::new();

@@ -15,11 +15,11 @@ use std::task::Waker;
 use flumen_core::batch::Batch;
 use flumen_core::element::StreamElement;
 use flumen_core::ids::ResultPartitionId;
+use flumen_memory::LocalBufferPool;
 use parking_lot::Mutex;
 
 use super::{ChannelReader, DataListener, PartitionStore, PieceLimit, Polled, check_subpartition};
 use crate::budget::{OutputBudget, Targets};
-use crate::charge::MemoryCharge;
 use crate::error::{NetworkError, Result};
 use crate::size::batch_bytes;
 
@@ -77,8 +77,6 @@ pub(crate) struct PipelinedPartition {
     segment_bytes: usize,
     subpartitions: Vec<Mutex<Subpartition>>,
     budget: OutputBudget,
-    /// What the budget's limit is charged for, as long as the partition lives.
-    _charge: MemoryCharge,
     /// Why nothing more can be had, for consumers.
     failure: Mutex<Option<NetworkError>>,
     /// A consumer broke off; the producer's next call fails with this.
@@ -95,17 +93,15 @@ impl PipelinedPartition {
         id: ResultPartitionId,
         subpartitions: u32,
         segment_bytes: usize,
-        limit_segments: u64,
+        buffers: LocalBufferPool,
         per_subpartition_segments: u64,
-        charge: MemoryCharge,
         on_consumed: Box<dyn Fn(ResultPartitionId) + Send + Sync>,
     ) -> Self {
         Self {
             id,
             segment_bytes,
             subpartitions: (0..subpartitions).map(|_| Mutex::default()).collect(),
-            budget: OutputBudget::new(subpartitions as usize, limit_segments, per_subpartition_segments),
-            _charge: charge,
+            budget: OutputBudget::new(subpartitions as usize, buffers, per_subpartition_segments),
             failure: Mutex::new(None),
             broken: Mutex::new(None),
             finished: AtomicBool::new(false),

@@ -19,6 +19,7 @@ use flumen_core::meter::Unmetered;
 use flumen_core::types::{Field, LogicalType, Schema, SchemaRef};
 use flumen_core::waiting::InlineExecutor;
 use flumen_io::{Rng, SimulatedClock, SimulatedFileSystem};
+use flumen_memory::{Arena, ArenaOptions, NetworkBufferPool, PAGE_BYTES};
 
 use crate::*;
 
@@ -116,7 +117,12 @@ pub(super) fn descriptor(
 }
 
 pub(super) fn options(files: &Arc<SimulatedFileSystem>) -> EnvironmentOptions {
-    EnvironmentOptions::new("/spill", files.clone(), Arc::new(InlineExecutor))
+    EnvironmentOptions::new("/spill", files.clone(), Arc::new(InlineExecutor), network_buffers(4096))
+}
+
+pub(super) fn network_buffers(count: usize) -> NetworkBufferPool {
+    let arena = Arena::new(ArenaOptions::new((count * PAGE_BYTES) as u64)).unwrap();
+    NetworkBufferPool::new(arena, count).unwrap()
 }
 
 pub(super) fn file_system() -> Arc<SimulatedFileSystem> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use flumen_core::failure::FailureKind;
 use flumen_core::graph::Partitioner;
-use flumen_core::graph::ResultPartitionType::{self, Blocking, HybridFull, HybridSelective};
+use flumen_core::graph::ResultPartitionType::{self, Blocking, HybridFull, HybridSelective, PipelinedBounded};
 use flumen_core::meter::{MemoryMeter, Unmetered};
 use flumen_core::waiting::BlockingExecutor;
 use flumen_io::{Fault, Operation, Rng};
@@ -236,6 +236,23 @@ fn released_partitions_leave_no_file() {
     assert_eq!((files.paths(), files.handles_open()), (vec!["/spill".into()], 0), "the directory, and nothing in it");
 }
 
+#[test]
+fn a_producer_whose_consumers_have_all_ended_goes_on_without_keeping_anything() {
+    for partition_type in [HybridFull, HybridSelective] {
+        let environment = environment();
+        let mut writer = writer(&environment, &descriptor(partition_type, hash(), 0, 3), small());
+        let _ = writer.emit(batch(0, 100)).unwrap();
+        assert!(!writer.is_closed());
+        // The consumers had enough (a LIMIT) and finished, so the scheduler releases what they read from.
+        environment.registry().release(writer.id());
+        assert!(writer.is_closed() && writer.is_available());
+        let _ = writer.emit(batch(100, 100)).unwrap();
+        writer.finish().unwrap();
+        assert!(writer.is_settled().unwrap());
+        assert!(environment.is_empty());
+    }
+}
+
 /// Refuses more than a limit.
 struct Limited(usize);
 
@@ -262,11 +279,29 @@ fn refused_memory_is_answered_by_writing() {
     let mut all = read_all(&environment, HybridFull, writer.id()).concat();
     all.sort_unstable();
     assert_eq!(all, (0..20_000).collect::<Vec<_>>());
-    let pipelined = PartitionDescriptor { partition_type: ResultPartitionType::PipelinedBounded, ..descriptor };
-    let pipelined = PartitionDescriptor { id: partition_id(5, 0, 0), ..pipelined };
-    let refused = environment
-        .create_writer(&pipelined, PartitionConfig::default(), Arc::new(Limited(10_000)), Rng::from_seed(1))
-        .unwrap_err();
-    assert!(matches!(refused, NetworkError::Memory { .. }), "{refused}");
-    let _ = environment.create_writer(&pipelined, PartitionConfig::default(), Arc::new(Unmetered), Rng::from_seed(1));
+}
+
+#[test]
+fn pipelined_partitions_share_the_network_buffers() {
+    let options = EnvironmentOptions { buffers: network_buffers(5), ..options(&file_system()) };
+    let buffers = options.buffers.clone();
+    let environment = ShuffleEnvironment::local(options);
+    let descriptor = |index| {
+        let id = partition_id(5, index, 0);
+        PartitionDescriptor { id, ..descriptor(PipelinedBounded, hash(), 0, 3) }
+    };
+    let create = |index| {
+        let unmetered = Arc::new(Unmetered);
+        environment.create_writer(&descriptor(index), PartitionConfig::default(), unmetered, Rng::from_seed(1))
+    };
+    let first = create(0).unwrap();
+    let second = create(1).unwrap();
+    let refused = create(2).unwrap_err();
+    assert!(matches!(refused, NetworkError::Buffers { .. }), "{refused}");
+    assert_eq!(refused.failure_kind(), FailureKind::User);
+    assert_eq!(buffers.usage().pools, 2);
+    environment.registry().release(first.id());
+    drop(first);
+    let _third = create(2).unwrap();
+    drop(second);
 }

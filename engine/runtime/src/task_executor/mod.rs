@@ -12,6 +12,7 @@ mod deploy;
 mod hooks;
 mod inbox;
 mod memory;
+mod waiting;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Weak};
@@ -136,6 +137,7 @@ pub(crate) struct Shared {
     job_masters: Mutex<HashMap<JobId, Arc<Outbox>>>,
     inbox: Mutex<Inbox>,
     tasks: Mutex<Tasks>,
+    expiry: waiting::Expiry,
 }
 
 /// Runs tasks. Cheap to clone; all clones are one.
@@ -157,6 +159,7 @@ impl TaskExecutor {
                 job_masters: Mutex::default(),
                 inbox: Mutex::default(),
                 tasks: Mutex::default(),
+                expiry: waiting::Expiry::default(),
             }),
         }
     }
@@ -232,6 +235,7 @@ impl Shared {
                     self.tasks.lock().live.remove(&attempt);
                     self.report(attempt, ExecutionState::Failed, Some(FailureReport::from(&failure)));
                 }
+                waiting::watch(self);
             }
             TaskExecutorMessage::CancelTask { attempt } => {
                 let mut tasks = self.tasks.lock();

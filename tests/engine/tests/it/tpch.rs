@@ -72,3 +72,18 @@ fn batches_of_1_row() {
 fn batches_of_7_rows() {
     check(&[("execution.batch-size", "7")]);
 }
+
+#[test]
+fn blocking_exchanges() {
+    check(&[("execution.batch-shuffle-mode", "ALL_EXCHANGES_BLOCKING")]);
+}
+
+#[test]
+fn hybrid_full_exchanges() {
+    check(&[("execution.batch-shuffle-mode", "ALL_EXCHANGES_HYBRID_FULL")]);
+}
+
+#[test]
+fn hybrid_selective_exchanges() {
+    check(&[("execution.batch-shuffle-mode", "ALL_EXCHANGES_HYBRID_SELECTIVE")]);
+}

@@ -87,11 +87,13 @@ impl StoredPartition {
         self.partition_type == ResultPartitionType::Blocking
     }
 
-    /// Ends the partition with an error: drops what it holds and tells both ends.
-    fn end(&self, error: NetworkError) {
+    /// Ends the partition: drops what it holds and tells both ends. Readers get the error; the producer gets it unless
+    /// the partition was released, which only means that nothing more is wanted.
+    fn end(&self, error: NetworkError, released: bool) {
         let (waker, listeners, dropped) = {
             let mut state = self.state.lock();
             state.failure.get_or_insert(error);
+            state.released |= released;
             let dropped = state.drop_entries();
             (state.take_waker(), state.all_listeners(), dropped)
         };
@@ -117,7 +119,7 @@ impl PartitionStore for StoredPartition {
     fn append(&self, subpartition: u32, element: StreamElement) -> Result<()> {
         let (listeners, work) = {
             let mut state = self.state.lock();
-            if let Some(failure) = &state.failure {
+            if let Some(failure) = state.producer_failure() {
                 return Err(failure.clone());
             }
             if !state.push(subpartition as usize, element) {
@@ -160,16 +162,20 @@ impl PartitionStore for StoredPartition {
     }
 
     fn is_closed(&self) -> bool {
-        self.is_selective() && self.state.lock().subpartitions.iter().all(|sub| sub.closed)
+        let state = self.state.lock();
+        state.released || (self.is_selective() && state.subpartitions.iter().all(|sub| sub.closed))
     }
 
     fn finish(&self) -> Result<()> {
         let work = {
             let mut state = self.state.lock();
-            if let Some(failure) = &state.failure {
+            if let Some(failure) = state.producer_failure() {
                 return Err(failure.clone());
             }
             state.finished = true;
+            if state.released {
+                return Ok(());
+            }
             state.flush_at_end = self.is_blocking() || (!self.is_selective() && state.has_written);
             if state.flush_at_end { state.start_write() } else { None }
         };
@@ -181,20 +187,20 @@ impl PartitionStore for StoredPartition {
 
     fn is_settled(&self) -> Result<bool> {
         let mut state = self.state.lock();
-        if let Some(failure) = &state.failure {
+        if let Some(failure) = state.producer_failure() {
             return Err(failure.clone());
         }
-        let settled = !self.is_blocking() || state.is_written();
+        let settled = !self.is_blocking() || state.released || state.is_written();
         state.waiting |= !settled;
         Ok(settled)
     }
 
     fn fail(&self, cause: &str) {
-        self.end(NetworkError::ProducerFailed { partition: self.id, cause: cause.into() });
+        self.end(NetworkError::ProducerFailed { partition: self.id, cause: cause.into() }, false);
     }
 
     fn release(&self) {
-        self.end(NetworkError::PartitionNotFound { partition: self.id });
+        self.end(NetworkError::PartitionNotFound { partition: self.id }, true);
     }
 
     fn open(self: Arc<Self>, subpartition: u32, listener: Arc<dyn DataListener>) -> Result<Box<dyn ChannelReader>> {

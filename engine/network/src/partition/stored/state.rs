@@ -84,6 +84,8 @@ pub(super) struct State {
     /// Something is on file, or was.
     pub(super) has_written: bool,
     pub(super) finished: bool,
+    /// Nobody will read it: what is appended is dropped, and the producer may end.
+    pub(super) released: bool,
     /// What is in memory is written because the producer finished.
     pub(super) flush_at_end: bool,
     /// The meter refused; what is in memory has to go to the file.
@@ -103,6 +105,7 @@ impl State {
             writing: false,
             has_written: false,
             finished: false,
+            released: false,
             flush_at_end: false,
             refused: false,
             failure: None,
@@ -115,7 +118,7 @@ impl State {
     /// Adds an element; `false` if nobody wants it.
     pub(super) fn push(&mut self, subpartition: usize, element: StreamElement) -> bool {
         let sub = &mut self.subpartitions[subpartition];
-        if sub.closed {
+        if sub.closed || self.released {
             return false;
         }
         sub.starving = false;
@@ -129,6 +132,11 @@ impl State {
             control => sub.entries.push_back(Entry::Control(control)),
         }
         true
+    }
+
+    /// What the producer is told: a released partition takes everything and keeps nothing.
+    pub(super) fn producer_failure(&self) -> Option<&NetworkError> {
+        if self.released { None } else { self.failure.as_ref() }
     }
 
     fn resize(&mut self, bytes: usize) {

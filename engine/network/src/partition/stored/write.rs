@@ -50,7 +50,7 @@ impl StoredPartition {
             Ok(written) => written,
             Err(error) => {
                 self.state.lock().writing = false;
-                return self.end(error);
+                return self.end(error, false);
             }
         };
         let (waker, next) = {
