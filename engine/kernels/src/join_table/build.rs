@@ -6,6 +6,7 @@ use arrow_array::{Array, ArrayRef};
 use arrow_buffer::{BooleanBufferBuilder, NullBuffer, ScalarBuffer};
 use flumen_core::batch::Batch;
 
+use super::ranks::Ranks;
 use super::{Directory, EMPTY, JoinTable, Layout};
 use crate::carrier::{Carrier, carrier};
 use crate::compare::NullEquality;
@@ -18,6 +19,9 @@ const PERFECT_SPAN: u64 = 1 << 20;
 /// Spans up to so many times the rows too.
 const PERFECT_SPAN_PER_ROW: u64 = 4;
 
+/// Spans up to so many times the rows are addressed by rank: at most 16 bytes of words for each row.
+const RANKED_SPAN_PER_ROW: u64 = 64;
+
 /// How a table is built.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct JoinTableOptions {
@@ -25,6 +29,8 @@ pub struct JoinTableOptions {
     pub null_equals_null: bool,
     /// Never address directly; for tests and measurements.
     pub always_hash: bool,
+    /// Address integers by rank also where an array would do; for tests and measurements.
+    pub always_rank: bool,
 }
 
 impl JoinTable {
@@ -58,14 +64,28 @@ impl JoinTable {
         if let ([key], true) = (&key_columns[..], may_address)
             && let Some(keys) = IntegerKeys::of(batch.column(*key).array())?
             && let Some((min, span)) = keys.span()
-            && span <= PERFECT_SPAN.max(rows as u64 * PERFECT_SPAN_PER_ROW)
         {
-            if let Some(rows) = unique_rows(&keys, min, span) {
-                return table(Layout::Unique { min, rows }, None, Some(true));
+            let index = |row: usize| keys.values[row].wrapping_sub(min) as u64;
+            if !options.always_rank && span <= PERFECT_SPAN.max(rows as u64 * PERFECT_SPAN_PER_ROW) {
+                if let Some(rows) = unique_rows(&keys, min, span) {
+                    return table(Layout::Unique { min, rows }, None, Some(true));
+                }
+                let (starts, permutation) = counting_sort(rows, span as usize, unmatchable, |row| index(row) as usize);
+                return table(Layout::Ranges { min, starts }, Some(permutation), Some(false));
             }
-            let bucket = |row: usize| keys.values[row].wrapping_sub(min) as usize;
-            let (starts, permutation) = counting_sort(rows, span as usize, unmatchable, bucket);
-            return table(Layout::Ranges { min, starts }, Some(permutation), Some(false));
+            if span <= rows as u64 * RANKED_SPAN_PER_ROW {
+                let values = (0..rows).filter(|row| unmatchable.is_none_or(|n| n.is_valid(*row))).map(index);
+                let ranks = Ranks::new(span, values);
+                let (starts, permutation) =
+                    counting_sort(rows, ranks.len(), unmatchable, |row| ranks.rank(index(row)) as usize);
+                let is_unique = ranks.len() == matchable_rows;
+                let layout = if is_unique {
+                    Layout::RankedUnique { min, ranks }
+                } else {
+                    Layout::RankedRanges { min, ranks, starts }
+                };
+                return table(layout, Some(permutation), Some(is_unique));
+            }
         }
         let hashes = hash_batch(&batch, &key_columns);
         let (directory, permutation) = hashed(&hashes, unmatchable);

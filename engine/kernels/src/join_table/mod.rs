@@ -16,7 +16,9 @@
 //!
 //! A single integer key (also a date, timestamp or decimal) whose values span at most four times the build rows, or a
 //! million, needs no hash: [`Layout::Unique`] is an array of row numbers over the span, [`Layout::Ranges`] the same
-//! with ranges for duplicates. TPC-H keys are of this kind at any scale.
+//! with ranges for duplicates. TPC-H keys are of this kind at any scale. Up to 64 times the rows, what a filter leaves of
+//! such keys, the value's rank among those that occur takes the place of its hash (`ranks`): rows lie in key order,
+//! probing needs no key comparison, and neighbouring keys share a cache line, as in a fact table stored by its key.
 //!
 //! Rows with a NULL in the key match nothing (unless `null_equals_null`) and lie behind all others.
 //!
@@ -34,6 +36,7 @@
 mod build;
 mod matches;
 mod probe;
+mod ranks;
 mod runtime_filter;
 #[cfg(test)]
 mod tests;
@@ -41,6 +44,7 @@ mod tests;
 use flumen_core::batch::{Batch, Column};
 
 use crate::compare::NullEquality;
+use ranks::Ranks;
 
 pub use build::JoinTableOptions;
 pub use matches::MatchBitmap;
@@ -55,6 +59,10 @@ enum Layout {
     Unique { min: i64, rows: Vec<u32> },
     /// Rows `starts[index]..starts[index + 1]` have the key `min + index`.
     Ranges { min: i64, starts: Vec<u32> },
+    /// The key `min + index` is that of the row that is its rank.
+    RankedUnique { min: i64, ranks: Ranks },
+    /// Its rows are `starts[rank]..starts[rank + 1]`.
+    RankedRanges { min: i64, ranks: Ranks, starts: Vec<u32> },
     /// Buckets of the hash's low bits.
     Hashed(Directory),
 }
@@ -113,6 +121,8 @@ impl JoinTable {
         let directory = match &self.layout {
             Layout::Unique { rows, .. } => rows.capacity() * size_of::<u32>(),
             Layout::Ranges { starts, .. } => starts.capacity() * size_of::<u32>(),
+            Layout::RankedUnique { ranks, .. } => ranks.memory_size(),
+            Layout::RankedRanges { ranks, starts, .. } => ranks.memory_size() + starts.capacity() * size_of::<u32>(),
             Layout::Hashed(directory) => directory.words.capacity() * size_of::<u64>(),
         };
         self.batch.memory_size() + directory

@@ -201,6 +201,23 @@ impl JoinTable {
                 };
                 find_integers(input, *min, find, out)?
             }
+            Layout::RankedUnique { min, ranks } => {
+                let find = |index: u64| {
+                    let (rank, occurs) = ranks.find(index);
+                    (rank, rank.wrapping_add(1), occurs)
+                };
+                find_integers(input, *min, find, out)?
+            }
+            Layout::RankedRanges { min, ranks, starts } => {
+                let find = |index: u64| {
+                    let (rank, occurs) = ranks.find(index);
+                    match starts.get(rank as usize..).and_then(|s| s.first_chunk::<2>()) {
+                        Some([start, end]) => (*start, *end, occurs),
+                        None => (0, 0, false),
+                    }
+                };
+                find_integers(input, *min, find, out)?
+            }
             Layout::Hashed(directory) => {
                 assert!(input.hashes.len() >= input.rows, "a hash for each row");
                 let nulls = match self.nulls {

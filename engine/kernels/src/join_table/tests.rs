@@ -88,11 +88,12 @@ proptest! {
         keys in prop::sample::select(vec![vec![0], vec![1], vec![0, 1]]),
         null_equals_null: bool,
         always_hash: bool,
+        always_rank: bool,
         is_narrow: bool,
         pairs_max in prop::sample::select(vec![1, 7, 8192]),
     ) {
         let build: Vec<Row> = build.into_iter().map(|r| (r.0.filter(|n| !is_narrow || *n < 20), r.1)).collect();
-        check(&build, &probe, &keys, JoinTableOptions { null_equals_null, always_hash }, pairs_max);
+        check(&build, &probe, &keys, JoinTableOptions { null_equals_null, always_hash, always_rank }, pairs_max);
     }
 
     #[test]
@@ -100,7 +101,9 @@ proptest! {
         numbers.sort_unstable();
         numbers.dedup();
         let build: Vec<Row> = numbers.iter().map(|n| (Some(*n), None)).collect();
-        check(&build, &probe, &[0], JoinTableOptions::default(), 8192);
+        for always_rank in [false, true] {
+            check(&build, &probe, &[0], JoinTableOptions { always_rank, ..Default::default() }, 8192);
+        }
     }
 }
 
@@ -115,6 +118,8 @@ fn layout_of(array: ArrayRef) -> &'static str {
     match table.layout {
         Layout::Unique { .. } => "unique",
         Layout::Ranges { .. } => "ranges",
+        Layout::RankedUnique { .. } => "ranked, unique",
+        Layout::RankedRanges { .. } => "ranked",
         Layout::Hashed(_) => "hashed",
     }
 }
@@ -131,7 +136,9 @@ fn the_span_of_the_keys_chooses_the_layout() {
     check(vec![None, None], "hashed");
     check(vec![], "hashed");
     check((0..400_000).map(|n| Some(n * 4)).collect(), "unique");
-    check((0..400_000).map(|n| Some(n * 5)).collect(), "hashed");
+    check((0..400_000).map(|n| Some(n * 5)).collect(), "ranked, unique");
+    check((0..400_000).map(|n| if n == 7 { None } else { Some(n / 2 * 128) }).collect(), "ranked");
+    check((0..400_000).map(|n| Some(n * 65)).collect(), "hashed");
     assert_eq!(layout_of(Arc::new(UInt64Array::from(vec![u64::MAX, u64::MAX - 1]))), "hashed");
     assert_eq!(layout_of(Arc::new(Decimal128Array::from(vec![7, 9]))), "unique");
 }
@@ -139,8 +146,8 @@ fn the_span_of_the_keys_chooses_the_layout() {
 #[test]
 fn keys_of_other_carriers_and_constants_find_their_rows() {
     let build: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
-    for always_hash in [false, true] {
-        let options = JoinTableOptions { always_hash, ..Default::default() };
+    for (always_hash, always_rank) in [(false, false), (false, true), (true, false)] {
+        let options = JoinTableOptions { always_hash, always_rank, ..Default::default() };
         let table = JoinTable::build(&integers(Arc::clone(&build)), vec![0], options).unwrap();
         let probe = |column: Column, rows: usize| {
             let keys = [&column];
@@ -169,8 +176,8 @@ fn keys_of_other_carriers_and_constants_find_their_rows() {
 #[test]
 fn a_hot_key_comes_in_pieces() {
     let build: Vec<Row> = (0..1000).map(|i| (Some(7), if i % 2 == 0 { Some("a") } else { None })).collect();
-    for always_hash in [false, true] {
-        let options = JoinTableOptions { always_hash, ..Default::default() };
+    for (always_hash, always_rank) in [(false, false), (false, true), (true, false)] {
+        let options = JoinTableOptions { always_hash, always_rank, ..Default::default() };
         check(&build, &[(Some(7), None), (Some(7), Some("a"))], &[0], options, 64);
         check(&build, &[(Some(7), None), (Some(7), Some("a"))], &[0, 1], options, 64);
     }
