@@ -7,6 +7,7 @@
 //! given after that goes back to the enumerator. (Flink: SplitAssignmentTracker.)
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use flumen_core::failure::Failure;
@@ -49,6 +50,12 @@ struct Source {
     fresh: Vec<(u32, SourceSplit)>,
     /// Handed out before the snapshot of a checkpoint, and after the one before.
     by_checkpoint: BTreeMap<CheckpointId, Vec<(u32, SourceSplit)>>,
+}
+
+/// Calls an enumerator, which is a connector's own code: its panic is the job's failure, not the JobMaster's.
+fn guarded<T>(call: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    std::panic::catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|_| Err(Failure::bug("the source panicked while it was asked for splits")))
 }
 
 /// The sources of a job.
@@ -158,7 +165,7 @@ impl SplitCoordinator {
         let mut assignments = Vec::new();
         for source in self.sources.iter_mut().filter(|s| s.readers.iter().any(|r| r.waiting.is_some())) {
             let Some(enumerator) = &mut source.enumerator else { continue };
-            for (subtask, response) in enumerator.poll()? {
+            for (subtask, response) in guarded(|| enumerator.poll())? {
                 let Some(request) = source.readers.get(subtask.0 as usize).and_then(|r| r.waiting) else {
                     // The reader it was meant for has failed since; whoever asks next gets it.
                     if let (SplitResponse::Assign(splits), Some(enumerator)) = (response, &mut source.enumerator) {
@@ -189,7 +196,7 @@ impl SplitCoordinator {
             let enumerator = source.enumerator.as_mut().ok_or_else(|| {
                 Failure::transient(format!("the enumerator of source {} does not exist yet", source.operator))
             })?;
-            states.insert(source.operator.clone(), enumerator.snapshot(checkpoint)?.into());
+            states.insert(source.operator.clone(), guarded(|| enumerator.snapshot(checkpoint))?.into());
             source.by_checkpoint.entry(checkpoint).or_default().append(&mut source.fresh);
         }
         Ok(states)
@@ -222,7 +229,7 @@ impl SplitCoordinator {
 impl Source {
     fn ask(&mut self, subtask: u32, request: u64) -> Result<Option<Assignment>, Failure> {
         let Some(enumerator) = &mut self.enumerator else { return Ok(None) };
-        let response = enumerator.request_split(SubtaskIndex(subtask))?;
+        let response = guarded(|| enumerator.request_split(SubtaskIndex(subtask)))?;
         Ok(self.answer(subtask, request, response))
     }
 
