@@ -1,7 +1,7 @@
 //! Limits on the shape of a statement, checked before anything recursive sees it.
 //!
-//! Depth is counted on tokens in one pass: brackets, `CASE ... END`, and runs of prefix operators. Length is not
-//! limited but by memory; what is long and flat is made balanced after parsing (see `rebalance`).
+//! Depth is counted on tokens in one pass: brackets, `CASE ... END`, types within types, and runs of prefix operators.
+//! Length is not limited but by memory; what is long and flat is made balanced after parsing (see `rebalance`).
 
 use datafusion_sql::sqlparser::keywords::Keyword;
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -19,15 +19,23 @@ pub(crate) fn check_depth(tokens: &[TokenWithSpan]) -> Result<()> {
     let mut depth = 0_usize;
     let mut prefixes = 0_usize;
     let mut set_operations = 0_usize;
-    for token in tokens {
+    // `<` after the name of a type that takes others opens a bracket; `>` closes one only as long as there is one.
+    let mut types = 0_usize;
+    let mut after_type_name = false;
+    for token in tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_))) {
+        let opens_types = std::mem::take(&mut after_type_name) && token.token == Token::Lt;
         match &token.token {
-            Token::Whitespace(_) => continue,
+            Token::SemiColon => set_operations = 0,
+            Token::Lt if opens_types => types += 1,
+            Token::Gt => types = types.saturating_sub(1),
+            Token::ShiftRight => types = types.saturating_sub(2),
             Token::LParen | Token::LBracket | Token::LBrace => depth += 1,
             Token::RParen | Token::RBracket | Token::RBrace => depth = depth.saturating_sub(1),
             Token::Word(w) if w.quote_style.is_none() => match w.keyword {
                 Keyword::CASE => depth += 1,
                 Keyword::END => depth = depth.saturating_sub(1),
                 Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT => set_operations += 1,
+                Keyword::ARRAY | Keyword::MAP | Keyword::STRUCT | Keyword::ROW => after_type_name = true,
                 _ => {}
             },
             _ => {}
@@ -38,7 +46,7 @@ pub(crate) fn check_depth(tokens: &[TokenWithSpan]) -> Result<()> {
             _ => false,
         };
         prefixes = if is_prefix { prefixes + 1 } else { 0 };
-        if depth.max(prefixes) > NESTING_MAX {
+        if depth.max(prefixes).max(types) > NESTING_MAX {
             return Err(too_deep().at(place(token)));
         }
         if set_operations > RELATIONS_MAX {

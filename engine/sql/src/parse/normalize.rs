@@ -4,7 +4,7 @@
 //! lowered here, in the tokens; tables present lower-case columns), and the written case is looked up again for what
 //! people see. Select items without a name get their own text as a name, as PostgreSQL's clients and DuckDB show it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
@@ -113,7 +113,7 @@ fn file_stem(path: &str) -> Option<String> {
 const TEXT_NAME_MAX: usize = 96;
 
 fn name_items(select: &mut Select) {
-    let mut used: Vec<String> = Vec::new();
+    let mut used = UsedNames::default();
     for item in &mut select.projection {
         match item {
             SelectItem::UnnamedExpr(expr) => {
@@ -123,31 +123,47 @@ fn name_items(select: &mut Select) {
                     other => text_name(other),
                 };
                 let is_column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
-                let unique = unique(&name, &used);
+                let unique = used.unique(&name);
                 if !is_column || unique != name {
                     let expr = std::mem::replace(expr, Expr::value(ast::Value::Null));
-                    *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', unique.clone()) };
+                    *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', unique) };
                 }
-                used.push(unique);
             }
             SelectItem::ExprWithAlias { alias, .. } => {
                 let name = alias.value.to_lowercase();
-                let unique = unique(&name, &used);
+                let unique = used.unique(&name);
                 if unique != name {
-                    *alias = Ident::with_quote('"', unique.clone());
+                    *alias = Ident::with_quote('"', unique);
                 }
-                used.push(unique);
             }
             _ => {}
         }
     }
 }
 
-fn unique(name: &str, used: &[String]) -> String {
-    if !used.iter().any(|u| u == name) {
-        return name.to_owned();
+/// The names of select items so far.
+#[derive(Default)]
+struct UsedNames {
+    used: HashSet<String>,
+    /// By name, the number up to which all are taken: thousands of equal names cost no more than as many others.
+    taken: HashMap<String, usize>,
+}
+
+impl UsedNames {
+    /// The name itself, or with the first number that is free; from now on it is used.
+    fn unique(&mut self, name: &str) -> String {
+        if self.used.insert(name.to_owned()) {
+            return name.to_owned();
+        }
+        let taken = self.taken.entry(name.to_owned()).or_default();
+        loop {
+            *taken += 1;
+            let candidate = format!("{name}_{taken}");
+            if self.used.insert(candidate.clone()) {
+                return candidate;
+            }
+        }
     }
-    (1..).map(|n| format!("{name}_{n}")).find(|candidate| !used.contains(candidate)).expect("some number is free")
 }
 
 /// The text of an expression as a name, cut if it is long. Writing stops at the cut, so that a huge expression costs

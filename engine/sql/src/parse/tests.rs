@@ -178,6 +178,20 @@ fn first_item(sql: &str) -> Expr {
 }
 
 #[test]
+fn depth_is_that_of_one_statement_and_of_types_too() {
+    let nested = |open: &str, depth: usize| format!("{}INT{}", open.repeat(depth), ">".repeat(depth));
+    for open in ["ARRAY<", "ARRAY <", "array< "] {
+        let deep = format!("SELECT CAST(NULL AS {})", nested(open, 10_000));
+        assert_eq!(parse(&deep).unwrap_err().kind(), SqlErrorKind::Limit, "{open}");
+        assert_eq!(parse(&format!("SELECT CAST(NULL AS {})", nested(open, 100))).unwrap().len(), 1, "{open}");
+    }
+    let comparisons = vec!["a > b AND a >> 1 < b"; 500].join(" OR ");
+    assert_eq!(parse(&format!("SELECT {comparisons}")).unwrap().len(), 1);
+    let unions = vec!["SELECT 1"; 200].join(" UNION ALL ");
+    assert_eq!(parse(&format!("{unions}; {unions};")).unwrap().len(), 2);
+}
+
+#[test]
 fn long_chains_become_shallow_and_mean_the_same() {
     for op in [" OR ", " AND ", " + ", " * ", " || "] {
         let sql = format!("SELECT {}", vec!["a"; 10_000].join(op));
