@@ -349,17 +349,7 @@ impl<'a> PhysicalPlanner<'a> {
                 |g| matches!(substitute(g, &columns), Expr::Column(c) if c >= window.width && c < window.width + 2),
             );
             if on_window {
-                return tumbling(
-                    base,
-                    &columns,
-                    &window,
-                    &expressions,
-                    &fields_in,
-                    groups.len(),
-                    calls,
-                    fields_out,
-                    self.options,
-                );
+                return tumbling(base, &columns, &window, &expressions, &fields_in, groups.len(), calls, fields_out);
             }
         }
         if child.updating {
@@ -813,7 +803,6 @@ fn tumbling(
     group_count: usize,
     mut calls: Vec<AggregateCall>,
     fields_out: Vec<Field>,
-    options: &PlanOptions,
 ) -> Result<Node> {
     let not_yet = |what: &str| SqlError::unsupported(what).about("GROUP");
     if calls.iter().any(|c| c.distinct) {
@@ -888,25 +877,19 @@ fn tumbling(
             phase,
         })
     };
-    // A stream has the same operators at every parallelism, so that its state can be restored at another.
-    let alone = options.parallelism <= 1 || child.parallelism == 1;
-    let node = if alone && child.bounded {
-        let partitioner = if keys == 0 { Partitioner::Forward } else { Partitioner::KeyGroup { columns: key_columns } };
-        let parallelism = child.parallelism;
-        child.exchange(partitioner, parallelism, spec(time_column, calls, AggregatePhase::Single), final_schema, rows)
+    // The same operators at every parallelism, so that state can be restored at another: also over tables that end, since
+    // a stream of a given number of rows takes checkpoints too.
+    let local_fields = key_fields.into_iter().chain([end]).chain(calls.iter().flat_map(state_fields)).collect();
+    // Event time travels in the column that names the window.
+    let local_schema = Arc::new(Schema { fields: local_fields, event_time: Some(keys) });
+    let parallelism = child.parallelism;
+    let local = child.then(spec(time_column, calls.clone(), AggregatePhase::Local), local_schema, rows);
+    let (partitioner, target) = if keys == 0 {
+        (Partitioner::Global, 1)
     } else {
-        let local_fields = key_fields.into_iter().chain([end]).chain(calls.iter().flat_map(state_fields)).collect();
-        // Event time travels in the column that names the window.
-        let local_schema = Arc::new(Schema { fields: local_fields, event_time: Some(keys) });
-        let parallelism = child.parallelism;
-        let local = child.then(spec(time_column, calls.clone(), AggregatePhase::Local), local_schema, rows);
-        let (partitioner, target) = if keys == 0 {
-            (Partitioner::Global, 1)
-        } else {
-            (Partitioner::KeyGroup { columns: key_columns }, parallelism)
-        };
-        local.exchange(partitioner, target, spec(keys, calls, AggregatePhase::Global), final_schema, rows)
+        (Partitioner::KeyGroup { columns: key_columns }, parallelism)
     };
+    let node = local.exchange(partitioner, target, spec(keys, calls, AggregatePhase::Global), final_schema, rows);
     // The order that the query asked for.
     let output = (0..group_count)
         .map(|index| match group_windows[index] {

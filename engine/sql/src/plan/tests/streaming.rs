@@ -13,6 +13,8 @@ use crate::Planned;
 const TABLES: &str = "
     CREATE TABLE events (k BIGINT, v BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '1' SECOND)
         WITH ('connector'='datagen', 'rows-per-second'='1000');
+    CREATE TABLE ending (k BIGINT, v BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '1' SECOND)
+        WITH ('connector'='datagen', 'rows-per-second'='1000', 'number-of-rows'='5000');
     CREATE TABLE out (k BIGINT, window_start TIMESTAMP(3), window_end TIMESTAMP(3), total DECIMAL(38, 0))
         WITH ('connector'='filesystem', 'path'='out', 'format'='csv');";
 
@@ -55,6 +57,7 @@ fn a_stream_keeps_its_uids_at_every_parallelism() {
         "INSERT INTO out SELECT 1, window_start, window_end, SUM(v)
          FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '10' SECONDS)) GROUP BY window_start, window_end",
         "INSERT INTO out SELECT k, ts, ts, v FROM events WHERE v > 3",
+        &INSERT.replace("events", "ending"),
     ] {
         let uids = |parallelism| {
             let Planned::Insert { graph, .. } = session(parallelism).run(sql) else { panic!("not an insert") };
