@@ -262,13 +262,39 @@ impl CheckpointStorage {
             let location = self.location(job, checkpoint);
             match self.verify(&location, verification) {
                 Ok(metadata) => return Ok(Found { location, metadata, passed_over }),
-                Err(StateError::Io(error)) if error.is_not_found() => {}
-                Err(error @ (StateError::Damaged { .. } | StateError::Version { .. })) => passed_over.push(error),
-                Err(error) => return Err(error),
+                Err(error) => pass_over(error, &mut passed_over)?,
             }
         }
         let problems = passed_over.iter().map(ToString::to_string).collect();
         Err(StateError::NoCheckpoint { path: self.job_directory(job), problems })
+    }
+
+    /// The newest complete checkpoint of whatever job here whose files are all right. A job that was resumed goes on under
+    /// another id, so newest means triggered last. Damaged ones are passed over, as in [`Self::latest`]; of older ones
+    /// only the metadata is looked at.
+    ///
+    /// # Errors
+    /// As [`Self::latest`].
+    pub fn latest_of_any_job(&self, verification: Verification) -> Result<Found> {
+        let (mut complete, mut passed_over) = (Vec::new(), Vec::new());
+        for job in self.jobs()? {
+            for checkpoint in self.list(job)? {
+                let location = self.location(job, checkpoint);
+                match self.load(&location) {
+                    Ok(metadata) => complete.push((metadata.timestamp_millis, checkpoint, location)),
+                    Err(error) => pass_over(error, &mut passed_over)?,
+                }
+            }
+        }
+        complete.sort_unstable();
+        while let Some((_, _, location)) = complete.pop() {
+            match self.verify(&location, verification) {
+                Ok(metadata) => return Ok(Found { location, metadata, passed_over }),
+                Err(error) => pass_over(error, &mut passed_over)?,
+            }
+        }
+        let problems = passed_over.iter().map(ToString::to_string).collect();
+        Err(StateError::NoCheckpoint { path: self.directory.clone(), problems })
     }
 
     /// Removes a checkpoint that will not complete, or is not needed any more. Its metadata goes first, so that a half
@@ -284,6 +310,12 @@ impl CheckpointStorage {
         }
         self.files.remove_directory_all(&location)?;
         Ok(())
+    }
+
+    /// Removes the directory of a job that is over, if no checkpoint is left in it.
+    pub fn remove_empty_job(&self, job: JobId) {
+        // One that is not empty, or was never made, is not removed, and that is all there is to say.
+        let _ = self.files.remove_directory(&self.job_directory(job));
     }
 
     /// Keeps the newest `retained` complete checkpoints up to `completed`, and all that are newer (they may be under
@@ -306,4 +338,17 @@ impl CheckpointStorage {
         }
         failed.map_or(Ok(removed), Err)
     }
+}
+
+/// Notes why a checkpoint cannot be used. One without metadata never counted and is not mentioned.
+///
+/// # Errors
+/// The error itself if it is not about the checkpoint but about storage.
+fn pass_over(error: StateError, passed_over: &mut Vec<StateError>) -> Result<()> {
+    match error {
+        StateError::Io(error) if error.is_not_found() => {}
+        error @ (StateError::Damaged { .. } | StateError::Version { .. }) => passed_over.push(error),
+        error => return Err(error),
+    }
+    Ok(())
 }

@@ -335,9 +335,33 @@ fn only_complete_checkpoints_count_and_old_ones_go() {
     assert_eq!(storage.list(JobId(7)).unwrap(), [CheckpointId(2), CheckpointId(4), CheckpointId(5)]);
     storage.discard(JobId(7), CheckpointId(5)).unwrap();
     assert_eq!(storage.list(JobId(7)).unwrap(), [CheckpointId(2), CheckpointId(4)]);
+    storage.remove_empty_job(JobId(7));
+    assert_eq!(storage.list(JobId(7)).unwrap().len(), 2, "a job that has checkpoints stays");
     let stateless = vec![(uid(), OperatorSnapshot::default())];
     assert!(storage.write_subtask(subtask_of_checkpoint(6, 0, 1), stateless).unwrap().is_empty());
     assert_eq!(storage.list(JobId(7)).unwrap().len(), 2, "no state, no file");
+}
+
+#[test]
+fn the_newest_of_all_jobs_is_the_one_triggered_last() {
+    let (files, storage) = simulated();
+    let none = storage.latest_of_any_job(Verification::Checksums).unwrap_err();
+    assert!(matches!(none, StateError::NoCheckpoint { .. }), "{none}");
+    // A resumed job has another id; after a fallback even the numbers of checkpoints come a second time.
+    let complete = |job, checkpoint, triggered| {
+        let graph = JobGraph { job: JobId(job), ..job_graph(1) };
+        let metadata = CheckpointMetadata::new(CheckpointId(checkpoint), triggered, graph);
+        storage.complete(&metadata).unwrap().join("_metadata")
+    };
+    let in_order = [complete(7, 1, 100), complete(9, 2, 200), complete(7, 3, 300), complete(8, 3, 400)];
+    storage.files().create_directory_all(&storage.location(JobId(9), CheckpointId(4))).unwrap();
+    for (passed_over, newest) in in_order.iter().rev().enumerate() {
+        let found = storage.latest_of_any_job(Verification::Checksums).unwrap();
+        assert_eq!((&found.location.join("_metadata"), found.passed_over.len()), (newest, passed_over));
+        files.corrupt(newest, 50, 1).unwrap();
+    }
+    let error = storage.latest_of_any_job(Verification::Checksums).unwrap_err().to_string();
+    assert!(in_order.iter().all(|path| error.contains(&path.display().to_string())), "{error}");
 }
 
 #[test]
