@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use flumen_config::Configuration;
 use flumen_connectors::print::PrintTarget;
@@ -19,6 +20,8 @@ pub struct EmbeddedCluster {
     // Dropped after the jobs: first the threads that step tasks, then those that wait.
     executor: ThreadedExecutor,
     _io: IoRuntime,
+    // Last of all: nothing spills any more.
+    _spill: SpillDirectory,
 }
 
 impl EmbeddedCluster {
@@ -34,6 +37,7 @@ impl EmbeddedCluster {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let io = IoRuntime::start(Arc::clone(&clock))?;
         let executor = ThreadedExecutor::start(workers as usize)?;
+        let spill = SpillDirectory::name();
         let world = World {
             clock,
             file_system: Arc::new(LocalFileSystem),
@@ -41,11 +45,11 @@ impl EmbeddedCluster {
             blocking: io.blocking(),
             timers: io.timers(),
             machine_memory_bytes: machine_memory_bytes(),
-            spill_directory: spill_directory(),
+            spill_directory: spill.0.clone(),
             print: PrintTarget::new(Arc::new(std::sync::Mutex::new(std::io::stdout()))),
         };
         let process = Process::assemble(world, configuration)?;
-        Ok(Self { process, workers, executor, _io: io })
+        Ok(Self { process, workers, executor, _io: io, _spill: spill })
     }
 
     /// What the jobs share.
@@ -93,6 +97,21 @@ fn machine_memory_bytes() -> u64 {
     limits.chain(total).min().unwrap_or(2 << 30)
 }
 
-fn spill_directory() -> PathBuf {
-    std::env::temp_dir().join(format!("flumen-{}", std::process::id()))
+/// A directory of this cluster alone, made when something spills, removed when the cluster is over. Spill files have no
+/// names, so that after a kill an empty directory is all that is left.
+struct SpillDirectory(PathBuf);
+
+impl SpillDirectory {
+    fn name() -> Self {
+        static CLUSTERS: AtomicU64 = AtomicU64::new(0);
+        let number = CLUSTERS.fetch_add(1, Ordering::Relaxed);
+        Self(std::env::temp_dir().join(format!("flumen-{}-{number}", std::process::id())))
+    }
+}
+
+impl Drop for SpillDirectory {
+    fn drop(&mut self) {
+        // Nothing may have spilled; and a directory that cannot be removed is the system's to clean.
+        let _ = std::fs::remove_dir(&self.0);
+    }
 }

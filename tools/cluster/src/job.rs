@@ -200,10 +200,15 @@ impl Job {
             }
             Action::DiscardCheckpoint { checkpoint, .. } => {
                 let directory = self.checkpoint_directory.clone();
-                let (process, id) = (Arc::clone(&self.process), self.id);
+                let (process, id, me) = (Arc::clone(&self.process), self.id, Weak::clone(&self.me));
                 self.process.blocking().spawn_blocking(Box::new(move || {
                     if let Err(failure) = process.snapshots().discard(id, checkpoint, directory.as_ref()) {
                         tracing::warn!(job = %id, %checkpoint, cause = %failure.chain(), "checkpoint was not deleted");
+                    }
+                    // This may be the last of it: the end of the job and this deletion come in either order, and
+                    // whichever is later removes the directory.
+                    if me.upgrade().is_none_or(|job| job.end().is_some()) {
+                        process.snapshots().job_ended(id, directory.as_ref());
                     }
                 }));
             }
@@ -219,6 +224,12 @@ impl Job {
                 self.process.task_executor().forget(self.id);
                 *self.end.lock() = Some(JobEnd { status, failure });
                 self.ended.notify_all();
+                if let Some(directory) = self.checkpoint_directory.clone() {
+                    let (process, id) = (Arc::clone(&self.process), self.id);
+                    self.process.blocking().spawn_blocking(Box::new(move || {
+                        process.snapshots().job_ended(id, Some(&directory));
+                    }));
+                }
                 self.process.job_ended(self.id);
             }
         }

@@ -2,6 +2,7 @@
 //! heartbeats nor timers ever wait for a hash join.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use flumen_core::waiting::{BlockingExecutor, TimerService, Waker};
 use flumen_io::{Clock, MonotonicTime};
@@ -9,6 +10,9 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 /// Threads that may block at most; more work waits in tokio's queue, which holds what tasks have under way.
 const BLOCKING_THREADS_MAX: usize = 16;
+/// How long such a thread stays without work: long enough to be there for the next read of the same job, short enough
+/// that an idle process holds none.
+const BLOCKING_THREAD_STAYS: Duration = Duration::from_secs(1);
 
 /// The runtime for I/O and control, and handles to it.
 pub(crate) struct IoRuntime {
@@ -23,6 +27,7 @@ impl IoRuntime {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .max_blocking_threads(BLOCKING_THREADS_MAX)
+            .thread_keep_alive(BLOCKING_THREAD_STAYS)
             .thread_name("flumen-io")
             .enable_time()
             .build()?;
@@ -46,7 +51,7 @@ impl Drop for IoRuntime {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             // Work under way (a write) is finished; timers are dropped.
-            runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+            runtime.shutdown_timeout(Duration::from_secs(5));
         }
     }
 }

@@ -76,6 +76,13 @@ impl Snapshots {
         Ok(self.storage(directory)?.discard(job, checkpoint)?)
     }
 
+    /// The job is over: nothing is left of it if its checkpoints are gone.
+    pub(crate) fn job_ended(&self, job: JobId, directory: Option<&String>) {
+        if let Ok(storage) = self.storage(directory) {
+            storage.remove_empty_job(job);
+        }
+    }
+
     /// The newest checkpoint below a directory whose files are all right, of whatever job; damaged ones are named.
     pub(crate) fn latest(&self, directory: &str) -> Result<String, Failure> {
         let storage = CheckpointStorage::new(Arc::clone(&self.files), directory);
