@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flumen_config::Configuration;
 use flumen_connectors::print::PrintTarget;
+use flumen_core::connectors::ConnectorRegistry;
 use flumen_io::{Clock, LocalFileSystem, SystemClock};
 use flumen_runtime::executor::threaded::ThreadedExecutor;
 
@@ -30,6 +31,17 @@ impl EmbeddedCluster {
     /// # Errors
     /// If the operating system refuses threads or memory, or the configuration cannot be met.
     pub fn start(configuration: &Configuration) -> anyhow::Result<Self> {
+        Self::start_with(configuration, |_| {})
+    }
+
+    /// Starts it with more connectors than the built-in ones, which `extend` adds.
+    ///
+    /// # Errors
+    /// As [`EmbeddedCluster::start`].
+    pub fn start_with(
+        configuration: &Configuration,
+        extend: impl FnOnce(&mut ConnectorRegistry),
+    ) -> anyhow::Result<Self> {
         let workers = match configuration.get(&options::WORKERS) {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
             workers => workers,
@@ -48,7 +60,7 @@ impl EmbeddedCluster {
             spill_directory: spill.0.clone(),
             print: PrintTarget::new(Arc::new(std::sync::Mutex::new(std::io::stdout()))),
         };
-        let process = Process::assemble(world, configuration)?;
+        let process = Process::assemble_with(world, configuration, extend)?;
         Ok(Self { process, workers, executor, _io: io, _spill: spill })
     }
 

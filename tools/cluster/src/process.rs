@@ -70,6 +70,18 @@ impl Process {
     /// # Errors
     /// If the memory cannot be laid out.
     pub fn assemble(world: World, configuration: &Configuration) -> anyhow::Result<Arc<Self>> {
+        Self::assemble_with(world, configuration, |_| {})
+    }
+
+    /// As [`Process::assemble`], with more connectors than the built-in ones, which `extend` adds.
+    ///
+    /// # Errors
+    /// If the memory cannot be laid out.
+    pub fn assemble_with(
+        world: World,
+        configuration: &Configuration,
+        extend: impl FnOnce(&mut ConnectorRegistry),
+    ) -> anyhow::Result<Arc<Self>> {
         let layout =
             MemoryLayout::compute(&MemoryOptions::from_configuration(configuration, world.machine_memory_bytes))?;
         let arena = Arena::new(ArenaOptions::new(layout.arena_bytes()))?;
@@ -88,6 +100,7 @@ impl Process {
             print: world.print.clone(),
         };
         flumen_connectors::register_connectors(&mut connectors, &environment);
+        extend(&mut connectors);
         let connectors = Arc::new(connectors);
         let mut functions = FunctionRegistry::new();
         flumen_sql::register_datafusion_functions(&mut functions)?;
