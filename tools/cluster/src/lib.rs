@@ -18,7 +18,7 @@ pub use embedded::EmbeddedCluster;
 pub use error::SessionError;
 pub use flumen_sql::Statement;
 pub use session::{Outcome, Session};
-pub use stream::{CancelHandle, JobHandle, Polled, RowStream, StatementProgress};
+pub use stream::{CancelHandle, JobHandle, Polled, Recovery, RowStream, StatementProgress};
 
 /// A configuration that knows every option of the engine, at its defaults.
 ///

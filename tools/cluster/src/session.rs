@@ -15,6 +15,7 @@ use flumen_core::ids::{JobId, OperatorUid};
 use flumen_core::source::Boundedness;
 use flumen_core::spec::OperatorPayload;
 use flumen_core::spec::connector::{SinkSpec, SourceSpec};
+use flumen_gateway::ClientEvent;
 use flumen_io::{RandomSource, Rng};
 use flumen_sql::{MemoryCatalog, PlanOptions, Planned, Statement, plan_statement};
 
@@ -22,7 +23,7 @@ use crate::embedded::EmbeddedCluster;
 use crate::error::SessionError;
 use crate::options::{self, ShuffleMode};
 use crate::process::Process;
-use crate::stream::{JobHandle, RowStream, Running};
+use crate::stream::{JobHandle, Recovery, RowStream, Running};
 
 /// What a statement came to.
 pub enum Outcome {
@@ -131,13 +132,21 @@ impl Session {
                 let bytes = self.configuration.get(&options::RESULT_QUEUE_BYTES).saturating_usize();
                 let capacity = CollectCapacity { bytes, ..CollectCapacity::default() };
                 let stream = self.process.collect().open(result, capacity)?;
-                let running = self.start(&graph, boundedness, plan_time, false)?;
+                // A job that fails or is cancelled leaves writers that never end; its client learns of it at once.
+                let closer = stream.closer();
+                let running = self.start(&graph, boundedness, plan_time, None, move |event| {
+                    if matches!(event, ClientEvent::JobStatusChanged { status, .. } if status.is_globally_terminal()) {
+                        closer.close();
+                    }
+                })?;
                 let schema = schema.portable_arrow_schema();
                 Outcome::Rows(RowStream { running, stream, schema })
             }
             Planned::Insert { graph, boundedness, .. } => {
-                let running = self.start(&graph, boundedness, plan_time, true)?;
-                Outcome::Job(JobHandle { running })
+                let recovery = self.recovery()?;
+                let restored = recovery.as_ref().map(|r| r.location.as_str());
+                let running = self.start(&graph, boundedness, plan_time, Some(restored), |_| {})?;
+                Outcome::Job(JobHandle { running, recovery })
             }
             Planned::CreateTable { table, replace, if_not_exists } => {
                 let name = table.name.clone();
@@ -233,12 +242,14 @@ impl Session {
         Ok(lines.join("\n"))
     }
 
+    /// Starts a job. A `durable` one takes checkpoints, and may start from one.
     fn start(
         &mut self,
         graph: &StreamGraph,
         boundedness: Boundedness,
         plan_time: Duration,
-        restorable: bool,
+        durable: Option<Option<&str>>,
+        listener: impl Fn(&ClientEvent) + Send + Sync + 'static,
     ) -> Result<Running, SessionError> {
         let default_exchange = match (boundedness, self.configuration.get(&options::SHUFFLE_MODE)) {
             (Boundedness::Unbounded, _) | (_, ShuffleMode::Pipelined) => ExchangeMode::Pipelined,
@@ -255,31 +266,31 @@ impl Session {
         };
         let (sources, sinks) = (uids(SourceSpec::KIND), uids(SinkSpec::KIND));
         let mut job_options = JobMasterOptions::from_configuration(&self.configuration);
-        if !restorable {
+        if durable.is_none() {
             job_options.checkpoints.interval = None;
         }
-        let restore = match self.configuration.get(&options::RECOVERY_PATH) {
-            Some(path) if restorable => Some(self.recovery_location(&path)?),
-            _ => None,
-        };
         let seed = self.configuration.get(&options::SEED);
-        let job = self.process.submit(job_graph, job_options, restore.as_deref(), seed, |event| {
+        let job = self.process.submit(job_graph, job_options, durable.flatten(), seed, move |event| {
             tracing::info!(?event, "job");
+            listener(event);
         })?;
         Ok(Running { process: Arc::clone(&self.process), job, plan_time, sources, sinks })
     }
 
     /// The checkpoint that `execution.state-recovery.path` means.
-    fn recovery_location(&self, path: &str) -> Result<String, SessionError> {
+    fn recovery(&self) -> Result<Option<Recovery>, SessionError> {
+        let Some(path) = self.configuration.get(&options::RECOVERY_PATH) else { return Ok(None) };
         if path != "latest" {
-            return Ok(path.to_owned());
+            self.process.snapshots().verify(&path)?;
+            return Ok(Some(Recovery { location: path, passed_over: Vec::new() }));
         }
         let directory = self.configuration.get(&options::CHECKPOINT_DIRECTORY).ok_or_else(|| {
             Failure::user(
                 "execution.state-recovery.path is `latest`, but execution.checkpointing.dir is not set; set it to the directory to look in",
             )
         })?;
-        Ok(self.process.snapshots().latest(&directory)?)
+        let (location, passed_over) = self.process.snapshots().latest(&directory)?;
+        Ok(Some(Recovery { location, passed_over }))
     }
 }
 

@@ -11,8 +11,8 @@ use flumen_gateway::{RestoreDescriptor, StateHandle};
 use flumen_io::FileSystem;
 use flumen_runtime::task_executor::{SnapshotStore, SnapshotTask};
 use flumen_state::{
-    CheckpointMetadata, CheckpointStorage, OperatorSnapshot, OperatorStateHandle, RestoredState, StateError,
-    SubtaskOfCheckpoint, Verification,
+    CheckpointMetadata, CheckpointStorage, OperatorSnapshot, OperatorStateHandle, RestoredState, SubtaskOfCheckpoint,
+    Verification,
 };
 use parking_lot::Mutex;
 
@@ -83,28 +83,20 @@ impl Snapshots {
         }
     }
 
-    /// The newest checkpoint below a directory whose files are all right, of whatever job; damaged ones are named.
-    pub(crate) fn latest(&self, directory: &str) -> Result<String, Failure> {
+    /// The newest checkpoint below a directory whose files are all right, of whatever job, and why newer ones are not
+    /// used.
+    pub(crate) fn latest(&self, directory: &str) -> Result<(String, Vec<String>), Failure> {
         let storage = CheckpointStorage::new(Arc::clone(&self.files), directory);
-        let mut newest: Option<(i64, PathBuf)> = None;
-        let mut problems = Vec::new();
-        for job in storage.jobs()? {
-            match storage.latest(job, Verification::Checksums) {
-                Ok(found) => {
-                    for damaged in &found.passed_over {
-                        eprintln!("warning: {damaged}; an older checkpoint is used");
-                    }
-                    let age = (found.metadata.timestamp_millis, found.location);
-                    newest = newest.max(Some(age));
-                }
-                Err(error @ StateError::NoCheckpoint { .. }) => problems.push(error.to_string()),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        newest.map(|(_, location)| location.display().to_string()).ok_or_else(|| {
-            let detail = if problems.is_empty() { String::new() } else { format!(": {}", problems.join("; ")) };
-            Failure::user(format!("there is no complete checkpoint below {directory}{detail}"))
-        })
+        let found = storage.latest_of_any_job(Verification::Checksums)?;
+        let passed_over = found.passed_over.iter().map(|damaged| format!("{damaged}; it is passed over")).collect();
+        Ok((found.location.display().to_string(), passed_over))
+    }
+
+    /// Looks at every byte of a checkpoint, so that a damaged one is refused before a task starts.
+    pub(crate) fn verify(&self, location: &str) -> Result<(), Failure> {
+        let path = Path::new(location);
+        CheckpointStorage::new(Arc::clone(&self.files), path).verify(path, Verification::Checksums)?;
+        Ok(())
     }
 
     /// What a job starts from; refused if the checkpoint does not fit the job.

@@ -15,9 +15,6 @@ use crate::error::SessionError;
 use crate::job::Job;
 use crate::process::Process;
 
-/// The longest time after which a waiting client looks whether its job has ended.
-const POLL: Duration = Duration::from_millis(20);
-
 /// How far a statement is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StatementProgress {
@@ -114,8 +111,8 @@ impl RowStream {
     /// # Errors
     /// If the query failed or was cancelled.
     pub fn next_within(&mut self, timeout: Duration) -> Result<Polled, SessionError> {
-        // A job that fails does not close the stream, so a long wait is cut into short ones.
-        match self.stream.next_timeout(timeout.min(POLL)) {
+        // The end of the job, however it came, closes the stream.
+        match self.stream.next_timeout(timeout) {
             Poll::Ready(Some(batch)) => {
                 let batch = flumen_kernels::gather::to_portable_record_batch(&batch).map_err(Failure::bug)?;
                 Ok(Polled::Batch(batch))
@@ -124,11 +121,7 @@ impl RowStream {
                 Some(end) => self.running.check(end).map(|()| Polled::End),
                 None => Ok(Polled::Waiting),
             },
-            Poll::Pending => match self.running.job.end() {
-                // A job that finished has closed the stream, which the next call finds.
-                Some(end) => self.running.check(end).map(|()| Polled::Waiting),
-                None => Ok(Polled::Waiting),
-            },
+            Poll::Pending => Ok(Polled::Waiting),
         }
     }
 
@@ -165,9 +158,19 @@ impl Drop for RowStream {
     }
 }
 
+/// What a job started from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// Directory of the checkpoint.
+    pub location: String,
+    /// Damaged checkpoints that would have come first, and what is wrong with them.
+    pub passed_over: Vec<String>,
+}
+
 /// A job that a statement started.
 pub struct JobHandle {
     pub(crate) running: Running,
+    pub(crate) recovery: Option<Recovery>,
 }
 
 impl JobHandle {
@@ -181,6 +184,12 @@ impl JobHandle {
     #[must_use]
     pub fn name(&self) -> &str {
         self.running.job.name()
+    }
+
+    /// What it started from; `None` if it started anew.
+    #[must_use]
+    pub fn recovery(&self) -> Option<&Recovery> {
+        self.recovery.as_ref()
     }
 
     /// Waits for its end for at most so long; whether it has ended.

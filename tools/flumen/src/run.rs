@@ -198,8 +198,12 @@ fn execute(
         }
         Outcome::Job(mut job) => {
             interrupts.running(Some(job.cancel_handle()));
+            for damaged in job.recovery().iter().flat_map(|r| &r.passed_over) {
+                eprintln!("warning: {damaged}");
+            }
             if !arguments.quiet {
-                eprintln!("job {} ({}) is running", job.name(), job.id());
+                let from = job.recovery().map_or_else(String::new, |r| format!(", resumed from {}", r.location));
+                eprintln!("job {} ({}) is running{from}", job.name(), job.id());
             }
             while !job.wait_within(POLL)? {
                 progress.show(&job.progress());
