@@ -185,7 +185,8 @@ impl Job {
             }
             Action::FinalizeCheckpoint(contents) => {
                 let directory = self.checkpoint_directory.clone();
-                let (me, process) = (Weak::clone(&self.me), Arc::clone(&self.process));
+                // Kept until the answer is there: a job that ends meanwhile still has to delete what was written.
+                let (job, process) = (self.me.upgrade(), Arc::clone(&self.process));
                 self.process.blocking().spawn_blocking(Box::new(move || {
                     let checkpoint = contents.checkpoint;
                     let finalize = || {
@@ -193,7 +194,7 @@ impl Job {
                     };
                     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(finalize))
                         .unwrap_or_else(|_| Err("writing the metadata panicked".to_owned()));
-                    if let Some(job) = me.upgrade() {
+                    if let Some(job) = job {
                         job.post(Event::CheckpointFinalized { checkpoint, result });
                     }
                 }));

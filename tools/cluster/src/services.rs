@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use flumen_core::waiting::{BlockingExecutor, TimerService, Waker};
 use flumen_io::{Clock, MonotonicTime};
+use parking_lot::{Condvar, Mutex};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 /// Threads that may block at most; more work waits in tokio's queue, which holds what tasks have under way.
@@ -14,11 +15,15 @@ const BLOCKING_THREADS_MAX: usize = 16;
 /// that an idle process holds none.
 const BLOCKING_THREAD_STAYS: Duration = Duration::from_secs(1);
 
+/// How long the end of a cluster waits for work that was handed out.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+
 /// The runtime for I/O and control, and handles to it.
 pub(crate) struct IoRuntime {
     /// `None` once shut down.
     runtime: Option<Runtime>,
     clock: Arc<dyn Clock>,
+    blocking: Arc<Blocking>,
 }
 
 impl IoRuntime {
@@ -31,7 +36,8 @@ impl IoRuntime {
             .thread_name("flumen-io")
             .enable_time()
             .build()?;
-        Ok(Self { runtime: Some(runtime), clock })
+        let blocking = Blocking { handle: runtime.handle().clone(), work: Arc::default() };
+        Ok(Self { runtime: Some(runtime), clock, blocking: Arc::new(blocking) })
     }
 
     pub(crate) fn handle(&self) -> Handle {
@@ -39,7 +45,7 @@ impl IoRuntime {
     }
 
     pub(crate) fn blocking(&self) -> Arc<dyn BlockingExecutor> {
-        Arc::new(Blocking(self.handle()))
+        Arc::<Blocking>::clone(&self.blocking)
     }
 
     pub(crate) fn timers(&self) -> Arc<dyn TimerService> {
@@ -50,18 +56,61 @@ impl IoRuntime {
 impl Drop for IoRuntime {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Work under way (a write) is finished; timers are dropped.
-            runtime.shutdown_timeout(Duration::from_secs(5));
+            // What was handed out is finished, begun or not: the checkpoints of a job that has ended are deleted there,
+            // and one that stayed would be taken for the newest later. Timers are dropped.
+            self.blocking.work.wait_until_done(SHUTDOWN_MAX);
+            runtime.shutdown_timeout(SHUTDOWN_MAX);
         }
     }
 }
 
-struct Blocking(Handle);
+struct Blocking {
+    handle: Handle,
+    work: Arc<Outstanding>,
+}
+
+/// Counts work that is not done.
+#[derive(Default)]
+struct Outstanding {
+    count: Mutex<usize>,
+    none: Condvar,
+}
+
+impl Outstanding {
+    fn wait_until_done(&self, timeout: Duration) {
+        let mut count = self.count.lock();
+        let _ = self.none.wait_while_for(&mut count, |count| *count > 0, timeout);
+    }
+}
+
+/// One piece of work; dropped when it is done, has panicked, or was never begun.
+struct Piece(Arc<Outstanding>);
+
+impl Piece {
+    fn of(work: &Arc<Outstanding>) -> Self {
+        *work.count.lock() += 1;
+        Self(Arc::clone(work))
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        let mut count = self.0.count.lock();
+        *count -= 1;
+        if *count == 0 {
+            self.0.none.notify_all();
+        }
+    }
+}
 
 impl BlockingExecutor for Blocking {
     fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        let piece = Piece::of(&self.work);
         // The work leaves its answer by itself; a panic is seen there as a lost answer.
-        drop(self.0.spawn_blocking(work));
+        drop(self.handle.spawn_blocking(move || {
+            let _piece = piece;
+            work();
+        }));
     }
 }
 
