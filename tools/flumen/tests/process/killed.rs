@@ -1,4 +1,4 @@
-//! Ten SIGKILLs at random moments, and other parallelisms each time.
+//! Ten SIGKILLs at random moments, and other parallelisms each time. And an interrupt, which is no accident.
 
 use std::time::{Duration, Instant};
 
@@ -57,4 +57,20 @@ fn a_stream_that_is_killed_ten_times_loses_and_repeats_nothing() {
     assert!(status.success(), "{status}: {report}");
     println!("done after {:?}", started.elapsed());
     stream.check();
+}
+
+/// Left behind, it would be taken for the newest when something else resumes from `latest`.
+#[test]
+fn an_interrupted_stream_takes_its_checkpoints_with_it() {
+    for _ in 0..5 {
+        let mut stream = Stream::new(1_000_000, 100_000);
+        let mut run = stream.start(2, None, &[]);
+        wait_for("a checkpoint", || {
+            run.assert_running();
+            checkpoints::newest(&stream.checkpoints())
+        });
+        let (status, report) = run.interrupt();
+        assert_eq!(status.code(), Some(130), "{report}");
+        assert_eq!(checkpoints::newest(&stream.checkpoints()), None);
+    }
 }

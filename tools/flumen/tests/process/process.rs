@@ -65,6 +65,13 @@ impl Running {
         self.report()
     }
 
+    /// Asks it to stop, as Ctrl-C does, and waits for its end.
+    pub(crate) fn interrupt(self) -> (ExitStatus, String) {
+        let sent = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success(), "{sent}");
+        self.end()
+    }
+
     /// Waits for its end.
     pub(crate) fn end(mut self) -> (ExitStatus, String) {
         let status = wait_for("the end of the process", || self.child.try_wait().unwrap());
