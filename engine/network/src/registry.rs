@@ -5,7 +5,7 @@
 //! blocking partition has to be there and finished. Lock order: the registry's lock is never held while a store's or a
 //! listener is called.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use flumen_core::ids::{ExecutionAttemptId, JobId, ResultPartitionId};
@@ -15,10 +15,11 @@ use crate::error::{NetworkError, Result};
 use crate::partition::{ChannelReader, DataListener, PartitionStore};
 use crate::transport::ChannelRequest;
 
+/// Ordered, so that what follows from a walk happens in the same order in every run of a simulation.
 #[derive(Default)]
 struct State {
-    partitions: HashMap<ResultPartitionId, Arc<dyn PartitionStore>>,
-    waiting: HashMap<ResultPartitionId, Waiting>,
+    partitions: BTreeMap<ResultPartitionId, Arc<dyn PartitionStore>>,
+    waiting: BTreeMap<ResultPartitionId, Waiting>,
     round: u64,
 }
 
@@ -151,21 +152,21 @@ impl PartitionRegistry {
         }
     }
 
-    /// Releases what one attempt produced: it failed or was cancelled.
+    /// Releases what one attempt produced: it failed or was cancelled, and its readers are told so.
     pub fn release_attempt(&self, attempt: ExecutionAttemptId) {
-        self.release_where(|id| id.producer == attempt);
+        for store in self.take_where(|id| id.producer == attempt) {
+            store.fail("its task ended before it finished");
+            store.release();
+        }
     }
 
     /// Releases everything of a job: it has ended.
     pub fn release_job(&self, job: JobId) {
-        self.release_where(|id| id.producer.job == job);
+        self.take_where(|id| id.producer.job == job).iter().for_each(|store| store.release());
     }
 
-    fn release_where(&self, matches: impl Fn(&ResultPartitionId) -> bool) {
-        let ids: Vec<_> = self.state.lock().partitions.keys().filter(|id| matches(id)).copied().collect();
-        for id in ids {
-            self.release(id);
-        }
+    fn take_where(&self, matches: impl Fn(&ResultPartitionId) -> bool) -> Vec<Arc<dyn PartitionStore>> {
+        self.state.lock().partitions.extract_if(.., |id, _| matches(id)).map(|(_, store)| store).collect()
     }
 
     /// Forgets a partition that has been consumed.
@@ -176,9 +177,7 @@ impl PartitionRegistry {
     /// Partitions that are registered, for leak reports.
     #[must_use]
     pub fn partitions(&self) -> Vec<ResultPartitionId> {
-        let mut ids: Vec<_> = self.state.lock().partitions.keys().copied().collect();
-        ids.sort_unstable();
-        ids
+        self.state.lock().partitions.keys().copied().collect()
     }
 
     /// Whether nothing is registered and nobody waits.

@@ -134,6 +134,21 @@ fn both_ends_learn_of_a_failure() {
     assert!(environment.is_empty());
 }
 
+/// Otherwise a job that restarts often holds the buffers of all its former attempts.
+#[test]
+fn a_failed_attempt_gives_back_what_nobody_will_read_and_its_readers_hear_why() {
+    let environment = environment();
+    let forward = descriptor(PipelinedBounded, Partitioner::Forward, 0, 1);
+    let mut writer = writer(&environment, &forward, Default::default());
+    let mut gate = gate_of(&environment, PipelinedBounded, &[forward.id], 0..1).unwrap();
+    let _ = writer.emit(batch(0, 3)).unwrap();
+    environment.registry().release_attempt(forward.id.producer);
+    assert!(environment.is_empty());
+    let error = gate.poll_next().unwrap_err();
+    assert_eq!(error.failure_kind(), FailureKind::Transient, "{error}");
+    drop((writer, gate));
+}
+
 #[test]
 fn a_consumer_that_has_enough_ends_the_producer_in_peace() {
     let environment = environment();

@@ -232,8 +232,7 @@ impl Shared {
                     return;
                 }
                 if let Err(failure) = deploy::deploy(self, *descriptor) {
-                    self.tasks.lock().live.remove(&attempt);
-                    self.report(attempt, ExecutionState::Failed, Some(FailureReport::from(&failure)));
+                    self.ended(attempt, ExecutionState::Failed, Some(FailureReport::from(&failure)));
                 }
                 waiting::watch(self);
             }
@@ -293,6 +292,11 @@ impl Shared {
         }
         drop(tasks);
         self.report(attempt, state, failure);
+        // After the report: what consumers say of it is then known to be a consequence. Pipelined results that nobody
+        // reads to their end would stay, and their memory, until the job ends.
+        if state != ExecutionState::Finished {
+            self.services.shuffle.registry().release_attempt(attempt);
+        }
     }
 
     fn request_split(&self, attempt: ExecutionAttemptId, operator: &OperatorUid, request: u64) {
