@@ -16,6 +16,7 @@ mod mailbox;
 #[cfg(test)]
 mod tests;
 
+use std::any::Any;
 use std::collections::{BTreeSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -423,6 +424,13 @@ impl Task {
     }
 }
 
+/// A panic as a failure, with its message.
+pub(crate) fn panicked(what: &str, panic: &(dyn Any + Send)) -> Failure {
+    let text = panic.downcast_ref::<&str>().copied();
+    let message = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    Failure::bug(format!("{what}: {message}"))
+}
+
 impl Runnable for Task {
     fn step(&mut self, budget: usize) -> TaskStep {
         let mut budget = budget;
@@ -433,12 +441,7 @@ impl Runnable for Task {
                 TaskStep::Finished
             }
             Err(panic) => {
-                let message = panic
-                    .downcast_ref::<&str>()
-                    .map(|s| (*s).to_owned())
-                    .or_else(|| panic.downcast_ref::<String>().cloned())
-                    .unwrap_or_else(|| "no message".to_owned());
-                self.hooks.failed(Failure::bug(format!("an operator panicked: {message}")));
+                self.hooks.failed(panicked("an operator panicked", panic.as_ref()));
                 TaskStep::Finished
             }
         }

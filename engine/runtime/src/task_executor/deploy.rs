@@ -22,7 +22,7 @@ use super::{Shared, SnapshotTask, TaskEntry, TaskOptions, hooks};
 use crate::chain::{ChainLink, ElementWriter, OperatorChain};
 use crate::exchange::{GateReader, PartitionWriter};
 use crate::metrics::OperatorMetrics;
-use crate::task::{ElementReader, Mail, MailboxSender, Task, TaskSetup};
+use crate::task::{ElementReader, Mail, MailboxSender, Task, TaskSetup, panicked};
 
 fn network(error: NetworkError) -> Failure {
     Failure::new(error.failure_kind(), error)
@@ -91,7 +91,8 @@ fn open(shared: &Arc<Shared>, opening: Opening) {
     shared.services.blocking.spawn_blocking(Box::new(move || {
         let Some(shared) = weak.upgrade() else { return };
         let built = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| build(&shared, opening)));
-        let built = built.unwrap_or_else(|_| Err(Failure::bug("an operator panicked while it was opened")));
+        let built =
+            built.unwrap_or_else(|panic| Err(panicked("an operator panicked while it was opened", panic.as_ref())));
         mailbox.send(Mail::Opened(built));
     }));
 }
