@@ -34,6 +34,9 @@ pub(super) struct DatagenReader {
     rows_left: u64,
     lanes: Vec<Lane>,
     pace: Pace,
+    /// When it will be woken. Asked for once: a reader is polled for many reasons, and each further timer would poll it
+    /// again and ask for the next.
+    alarm: Option<MonotonicTime>,
     is_last: bool,
     has_asked: bool,
 }
@@ -62,6 +65,7 @@ impl DatagenReader {
             rows_left: limit.unwrap_or(u64::MAX),
             lanes: Vec::new(),
             pace: Pace::default(),
+            alarm: None,
             is_last: false,
             has_asked: false,
         }
@@ -149,7 +153,11 @@ impl SourceReader for DatagenReader {
         let count = match self.due() {
             Ok(count) => count,
             Err(at) => {
-                self.context.timers.wake_at(at, self.context.waker.clone());
+                let now = self.context.clock.now();
+                if self.alarm.is_none_or(|alarm| alarm <= now || at < alarm) {
+                    self.alarm = Some(at);
+                    self.context.timers.wake_at(at, self.context.waker.clone());
+                }
                 return Ok(ReaderStatus::Waiting);
             }
         };

@@ -178,6 +178,9 @@ fn the_rate_is_kept_without_spinning() {
                 waits += 1;
                 let at = asked.0.lock().unwrap().take().expect("it asked to be woken");
                 assert!(at > clock.now(), "it waits for a time to come");
+                // Polled for another reason, it does not ask again: such requests would never grow fewer.
+                assert!(matches!(reader.poll_next().unwrap(), ReaderStatus::Waiting));
+                assert_eq!(*asked.0.lock().unwrap(), None);
                 clock.advance_to(at);
             }
             ReaderStatus::NeedsSplit => match enumerator.request_split(SubtaskIndex(0)).unwrap() {
