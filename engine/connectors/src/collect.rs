@@ -6,6 +6,9 @@
 //! stream cancels: writers drop what comes and their job may be stopped by whoever started it. How a job fails is told
 //! by the session, not here.
 //!
+//! A task that restarts gives its rows again. As long as the client has taken nothing, those of the former attempt are
+//! thrown away and the client sees each row once; afterwards a restart is refused, and the query fails.
+//!
 //! Threads: writers on task workers, one client on a thread of its own or polled with a waker; one lock per batch.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -15,6 +18,7 @@ use std::time::Duration;
 
 use flumen_core::batch::Batch;
 use flumen_core::failure::Failure;
+use flumen_core::ids::SubtaskIndex;
 use flumen_core::sink::{SinkConnector, SinkWriter, WriterContext, WriterStatus};
 use flumen_core::spec::connector::SinkSpec;
 use flumen_core::types::Schema;
@@ -53,12 +57,20 @@ struct Shared {
     capacity: CollectCapacity,
 }
 
+struct Queued {
+    batch: Batch,
+    bytes: usize,
+    writer: SubtaskIndex,
+}
+
 #[derive(Default)]
 struct Queue {
-    batches: VecDeque<(Batch, usize)>,
+    batches: VecDeque<Queued>,
     bytes: usize,
-    /// Writers that are at work, how many will be, and how many have ended.
-    writers_ended: u32,
+    /// The client has taken a batch.
+    is_tapped: bool,
+    /// Writers that have begun, each with the number of its attempt (as counted here) and whether that has ended.
+    writers: BTreeMap<SubtaskIndex, (u64, bool)>,
     writers_expected: Option<u32>,
     /// Writers to wake when there is room.
     waiting: Vec<Waker>,
@@ -69,13 +81,28 @@ struct Queue {
 
 impl Queue {
     fn has_ended(&self) -> bool {
-        self.is_closed || self.writers_expected.is_some_and(|expected| self.writers_ended >= expected)
+        let ended = self.writers.values().filter(|(_, has_ended)| *has_ended).count();
+        self.is_closed || self.writers_expected.is_some_and(|expected| ended >= expected as usize)
     }
 
     fn take(&mut self) -> Option<Batch> {
-        let (batch, bytes) = self.batches.pop_front()?;
-        self.bytes -= bytes;
-        Some(batch)
+        let queued = self.batches.pop_front()?;
+        self.is_tapped = true;
+        self.bytes -= queued.bytes;
+        Some(queued.batch)
+    }
+
+    /// A writer begins: the number of its attempt, or `None` if it would repeat what the client has.
+    fn begin(&mut self, writer: SubtaskIndex) -> Option<u64> {
+        let attempt = match self.writers.get(&writer) {
+            Some(_) if self.is_tapped => return None,
+            Some((former, _)) => former + 1,
+            None => 0,
+        };
+        self.batches.retain(|queued| queued.writer != writer);
+        self.bytes = self.batches.iter().map(|queued| queued.bytes).sum();
+        self.writers.insert(writer, (attempt, false));
+        Some(attempt)
     }
 }
 
@@ -257,26 +284,43 @@ impl SinkConnector for CollectSink {
             let (connector, option) = (NAME, "id".to_owned());
             return Err(ConnectorError::WrongOption { connector, option, value: id, problem }.into());
         };
-        shared.lock().writers_expected = Some(context.parallelism);
-        Ok(Box::new(CollectWriter { shared, waker: context.waker, has_ended: false }))
+        let attempt = {
+            let mut queue = shared.lock();
+            queue.writers_expected = Some(context.parallelism);
+            let Some(attempt) = queue.begin(context.subtask) else {
+                return Err(Failure::user(
+                    "the query would have to start again, but rows of it have been given out already; run it again",
+                ));
+            };
+            attempt
+        };
+        Ok(Box::new(CollectWriter { shared, waker: context.waker, subtask: context.subtask, attempt }))
     }
 }
 
 struct CollectWriter {
     shared: Arc<Shared>,
     waker: Waker,
-    has_ended: bool,
+    subtask: SubtaskIndex,
+    attempt: u64,
+}
+
+impl CollectWriter {
+    /// Whether nobody wants its rows: the client has gone, or a later attempt has begun.
+    fn is_idle(&self, queue: &Queue) -> bool {
+        queue.is_cancelled || queue.writers.get(&self.subtask).is_none_or(|(attempt, _)| *attempt != self.attempt)
+    }
 }
 
 impl SinkWriter for CollectWriter {
     fn write(&mut self, batch: Batch) -> Result<WriterStatus, Failure> {
         let mut queue = self.shared.lock();
-        if queue.is_cancelled {
+        if self.is_idle(&queue) {
             return Ok(WriterStatus::Ready);
         }
         let bytes = batch.memory_size();
         queue.bytes += bytes;
-        queue.batches.push_back((batch, bytes));
+        queue.batches.push_back(Queued { batch, bytes, writer: self.subtask });
         let is_full = self.shared.is_full(&queue);
         if is_full {
             queue.waiting.push(self.waker.clone());
@@ -287,7 +331,7 @@ impl SinkWriter for CollectWriter {
 
     fn poll_ready(&mut self) -> Result<WriterStatus, Failure> {
         let mut queue = self.shared.lock();
-        if queue.is_cancelled || !self.shared.is_full(&queue) {
+        if self.is_idle(&queue) || !self.shared.is_full(&queue) {
             return Ok(WriterStatus::Ready);
         }
         if !queue.waiting.iter().any(|w| w.will_wake(&self.waker)) {
@@ -298,11 +342,75 @@ impl SinkWriter for CollectWriter {
 
     fn flush(&mut self, end_of_input: bool) -> Result<WriterStatus, Failure> {
         // Rows in the queue are in the client's process and memory: they are out of the writer's hands.
-        if end_of_input && !std::mem::replace(&mut self.has_ended, true) {
+        if end_of_input {
             let mut queue = self.shared.lock();
-            queue.writers_ended += 1;
+            if !self.is_idle(&queue) {
+                queue.writers.insert(self.subtask, (self.attempt, true));
+            }
             self.shared.notify(queue);
         }
         Ok(WriterStatus::Ready)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flumen_core::batch::Column;
+    use flumen_core::types::{Field, LogicalType};
+
+    use super::*;
+    use crate::testing::{options, writer_context};
+
+    fn batch(rows: i64) -> Batch {
+        let schema = Arc::new(Schema::new(vec![Field::new("v", LogicalType::Int64, false)]));
+        let column = Column::Array(Arc::new(arrow_array::Int64Array::from_iter_values(0..rows)));
+        Batch::new(schema, vec![column], rows as usize)
+    }
+
+    fn writer(sink: &CollectSink, subtask: u32) -> Result<Box<dyn SinkWriter>, Failure> {
+        let spec = SinkSpec { connector: NAME.to_owned(), options: options(&[("id", "q")]) };
+        sink.create_writer(&spec, batch(1).schema(), writer_context(subtask, 2))
+    }
+
+    fn taken(stream: &CollectStream) -> Vec<usize> {
+        let mut rows = Vec::new();
+        while let Poll::Ready(Some(batch)) = stream.next_timeout(Duration::ZERO) {
+            rows.push(batch.num_rows());
+        }
+        rows
+    }
+
+    #[test]
+    fn what_a_restarted_writer_repeats_is_seen_once() {
+        let registry = CollectRegistry::default();
+        let sink = CollectSink::new(registry.clone());
+        let stream = registry.open("q", CollectCapacity::default()).unwrap();
+        let (mut first, mut other) = (writer(&sink, 0).unwrap(), writer(&sink, 1).unwrap());
+        let _ = first.write(batch(1)).unwrap();
+        let _ = first.flush(true).unwrap();
+        let _ = other.write(batch(2)).unwrap();
+        // Subtask 0 fails after its end was reported; what its former attempt still says does not count.
+        let mut again = writer(&sink, 0).unwrap();
+        let _ = first.write(batch(3)).unwrap();
+        let _ = other.flush(true).unwrap();
+        let _ = first.flush(true).unwrap();
+        let _ = again.write(batch(4)).unwrap();
+        assert_eq!(taken(&stream), [2, 4]);
+        assert!(matches!(stream.next_timeout(Duration::ZERO), Poll::Pending), "subtask 0 has not ended");
+        let _ = again.flush(true).unwrap();
+        assert!(matches!(stream.next_timeout(Duration::ZERO), Poll::Ready(None)));
+    }
+
+    #[test]
+    fn a_restart_after_rows_were_taken_is_refused() {
+        let registry = CollectRegistry::default();
+        let sink = CollectSink::new(registry.clone());
+        let stream = registry.open("q", CollectCapacity::default()).unwrap();
+        let _ = writer(&sink, 0).unwrap().write(batch(1)).unwrap();
+        assert_eq!(taken(&stream), [1]);
+        let error = writer(&sink, 0).err().unwrap();
+        assert_eq!(error.failure_kind(), flumen_core::failure::FailureKind::User);
+        assert!(error.to_string().contains("given out"), "{error}");
+        assert!(writer(&sink, 1).is_ok(), "one that begins for the first time repeats nothing");
     }
 }
