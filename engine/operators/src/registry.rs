@@ -20,6 +20,11 @@ impl OperatorRegistry {
         self.factories.insert(factory.kind(), factory);
     }
 
+    /// The factories, by kind.
+    pub fn factories(&self) -> impl Iterator<Item = &Arc<dyn OperatorFactory>> {
+        self.factories.values()
+    }
+
     /// Builds an operator.
     ///
     /// # Errors

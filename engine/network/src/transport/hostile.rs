@@ -29,8 +29,6 @@ use crate::registry::PartitionRegistry;
 
 /// Messages that one outbound step may give.
 const MESSAGES_PER_STEP: usize = 2;
-/// Steps that one run on an executor makes before it gives others a turn.
-const STEPS_PER_RUN: usize = 1024;
 
 /// How hostile.
 #[derive(Clone, Copy, Debug)]
@@ -43,11 +41,13 @@ pub struct HostileOptions {
     pub pieces_max: u64,
     /// Chance that a connection breaks, for each step.
     pub break_chance: f64,
+    /// Steps that one run on an executor makes before it gives others a turn.
+    pub steps_per_run: usize,
 }
 
 impl Default for HostileOptions {
     fn default() -> Self {
-        Self { rows_max: 4096, delay_steps_max: 8, pieces_max: 3, break_chance: 0.0 }
+        Self { rows_max: 4096, delay_steps_max: 8, pieces_max: 3, break_chance: 0.0, steps_per_run: 1024 }
     }
 }
 
@@ -74,6 +74,7 @@ struct Net {
     step: u64,
     connections: BTreeMap<u64, Connection>,
     next_channel: u64,
+    broken: u64,
 }
 
 struct Connection {
@@ -99,8 +100,8 @@ impl HostileTransport {
     /// A transport to the partitions of `registry`.
     #[must_use]
     pub fn new(registry: Arc<PartitionRegistry>, seed: u64, options: HostileOptions) -> Self {
-        let net =
-            Net { rng: Rng::stream(seed, "hostile transport"), step: 0, connections: BTreeMap::new(), next_channel: 0 };
+        let rng = Rng::stream(seed, "hostile transport");
+        let net = Net { rng, step: 0, connections: BTreeMap::new(), next_channel: 0, broken: 0 };
         let shared = Arc::new_cyclic(|this| Shared {
             this: this.clone(),
             local: LocalTransport::new(registry),
@@ -136,6 +137,12 @@ impl HostileTransport {
         let channels: Vec<u64> = self.shared.net.lock().connections.keys().copied().collect();
         let _one = self.shared.pumping.lock();
         channels.into_iter().for_each(|channel| self.shared.break_connection(channel));
+    }
+
+    /// Connections that were broken so far.
+    #[must_use]
+    pub fn broken(&self) -> u64 {
+        self.shared.net.lock().broken
     }
 
     /// Connections that are not over.
@@ -370,6 +377,7 @@ impl Shared {
 
     fn break_connection(&self, channel: u64) {
         let Some(connection) = self.remove(channel) else { return };
+        self.net.lock().broken += 1;
         let cause = "the network was cut";
         connection.inbound.fail_connection(cause);
         if let Some(mut outbound) = connection.outbound {
@@ -396,7 +404,7 @@ impl Shared {
             let mut busy = true;
             {
                 let _one = shared.pumping.lock();
-                for _ in 0..STEPS_PER_RUN {
+                for _ in 0..shared.options.steps_per_run.max(1) {
                     busy = shared.step();
                     if !busy {
                         break;

@@ -3,12 +3,17 @@
 //! Everything that could happen next (a ready task, a closure that waits for an I/O thread, a mail for control) is an
 //! item in one list; a seeded generator picks one, it runs, and so on. When nothing is ready the simulated clock jumps to
 //! the next timer. The same seed makes the same choices; the trace hash over all choices proves it.
+//!
+//! By default work takes no time and closures may run at once. With [`Pace`] every step costs a little simulated time, so
+//! that timers also come while tasks are busy, and closures may be late, as they are on a slow disk or a loaded thread.
+//! A closure that panics loses its answer, as on an I/O thread.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
+use std::time::Duration;
 
 use flumen_core::waiting::{BlockingExecutor, TimerService};
 use flumen_io::{Clock, MonotonicTime, RandomSource, Rng, SimulatedClock};
@@ -39,7 +44,7 @@ impl Wake for Cell {
         match self.state.load(Ordering::Relaxed) {
             IDLE => {
                 self.state.store(QUEUED, Ordering::Relaxed);
-                self.shared.state.lock().ready.push(Item::Task(Arc::clone(self)));
+                self.shared.push(Item::Task(Arc::clone(self)));
             }
             RUNNING => self.state.store(NOTIFIED, Ordering::Relaxed),
             _ => {}
@@ -52,10 +57,16 @@ enum Item {
     Work { id: u64, work: Box<dyn FnOnce() + Send> },
 }
 
+/// What happens at a time.
+enum Due {
+    Wake(Waker),
+    Work(Box<dyn FnOnce() + Send>),
+}
+
 struct Timer {
     at: MonotonicTime,
     id: u64,
-    waker: Waker,
+    due: Due,
 }
 
 impl PartialEq for Timer {
@@ -85,14 +96,48 @@ struct State {
     next_id: u64,
     /// Tasks that are not finished; a task holds its own waker, hence its cell.
     live: BTreeMap<u64, Weak<Cell>>,
+    /// The executor is gone: what comes now is dropped.
+    stopped: bool,
 }
 
-#[derive(Default)]
+/// How fast the simulated machine is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// Simulated time that a step takes at most.
+    pub step_max: Duration,
+    /// By how much a closure for an I/O thread may be late; every other one is.
+    pub work_delay_max: Duration,
+}
+
 struct Shared {
     state: Mutex<State>,
+    pace: Pace,
+    /// Apart from the choices: how late closures are.
+    delays: Mutex<Rng>,
 }
 
 impl Shared {
+    fn push(&self, item: Item) {
+        let mut state = self.state.lock();
+        if state.stopped {
+            // What it holds may call back when it is dropped.
+            drop(state);
+            return drop(item);
+        }
+        state.ready.push(item);
+    }
+
+    fn push_timer(&self, at: MonotonicTime, due: Due) {
+        let mut state = self.state.lock();
+        if state.stopped {
+            drop(state);
+            return drop(due);
+        }
+        state.next_id += 1;
+        let id = state.next_id;
+        state.timers.push(Reverse(Timer { at, id, due }));
+    }
+
     fn next_id(&self) -> u64 {
         let mut state = self.state.lock();
         state.next_id += 1;
@@ -123,8 +168,15 @@ impl DeterministicExecutor {
     /// An executor whose choices follow from the seed.
     #[must_use]
     pub fn new(seed: u64, clock: Arc<SimulatedClock>) -> Self {
+        Self::with_pace(seed, clock, Pace::default())
+    }
+
+    /// An executor on which work takes time.
+    #[must_use]
+    pub fn with_pace(seed: u64, clock: Arc<SimulatedClock>, pace: Pace) -> Self {
+        let delays = Mutex::new(Rng::stream(seed, "delays of closures"));
         Self {
-            shared: Arc::new(Shared::default()),
+            shared: Arc::new(Shared { state: Mutex::default(), pace, delays }),
             clock,
             rng: Mutex::new(Rng::from_seed(seed)),
             trace: Mutex::new(0xcbf2_9ce4_8422_2325),
@@ -169,14 +221,15 @@ impl DeterministicExecutor {
 
     /// Runs one item, or moves time on.
     pub fn step(&self) -> Progress {
+        self.pass_time();
         let item = {
             let mut state = self.shared.state.lock();
             if state.ready.is_empty() {
                 let Some(Reverse(timer)) = state.timers.pop() else { return Progress::Stuck };
                 drop(state);
                 self.clock.advance_to(timer.at);
-                self.note(timer.at.as_nanos());
-                timer.waker.wake();
+                self.fire(timer);
+                self.fire_due();
                 return Progress::TimeAdvanced;
             }
             let choice = (self.rng.lock().next_u64() % state.ready.len() as u64) as usize;
@@ -185,7 +238,7 @@ impl DeterministicExecutor {
         match item {
             Item::Work { id, work } => {
                 self.note(id << 1);
-                work();
+                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             }
             Item::Task(cell) => {
                 self.note((cell.id << 1) | 1);
@@ -193,6 +246,41 @@ impl DeterministicExecutor {
             }
         }
         Progress::Ran
+    }
+
+    /// Lets a step's time pass.
+    fn pass_time(&self) {
+        let most = u64::try_from(self.shared.pace.step_max.as_nanos()).unwrap_or(u64::MAX);
+        if most == 0 {
+            return;
+        }
+        self.clock.advance(Duration::from_nanos(self.rng.lock().below(most + 1)));
+        self.fire_due();
+    }
+
+    /// Fires the timers whose time has come.
+    fn fire_due(&self) {
+        let now = self.clock.now();
+        loop {
+            let timer = {
+                let mut state = self.shared.state.lock();
+                if state.timers.peek().is_none_or(|Reverse(timer)| timer.at > now) {
+                    return;
+                }
+                state.timers.pop()
+            };
+            if let Some(Reverse(timer)) = timer {
+                self.fire(timer);
+            }
+        }
+    }
+
+    fn fire(&self, timer: Timer) {
+        self.note(timer.at.as_nanos());
+        match timer.due {
+            Due::Wake(waker) => waker.wake(),
+            Due::Work(work) => self.shared.push(Item::Work { id: timer.id, work }),
+        }
     }
 
     fn run_task(&self, cell: Arc<Cell>) {
@@ -209,7 +297,7 @@ impl DeterministicExecutor {
             }
             TaskStep::Ran | TaskStep::Blocked => {
                 cell.state.store(QUEUED, Ordering::Relaxed);
-                self.shared.state.lock().ready.push(Item::Task(cell));
+                self.shared.push(Item::Task(cell));
             }
             TaskStep::Finished => {
                 cell.state.store(DONE, Ordering::Relaxed);
@@ -222,8 +310,12 @@ impl DeterministicExecutor {
 }
 
 impl Drop for DeterministicExecutor {
+    /// Drops tasks, closures and timers as they are, like a process that is killed.
     fn drop(&mut self) {
-        let state = std::mem::take(&mut *self.shared.state.lock());
+        let state = {
+            let mut state = self.shared.state.lock();
+            std::mem::replace(&mut *state, State { stopped: true, ..State::default() })
+        };
         for cell in state.live.values().filter_map(Weak::upgrade) {
             let task = cell.task.lock().take();
             drop(task);
@@ -247,16 +339,25 @@ impl TaskRunner for Handle {
         let task = build(Waker::from(Arc::clone(&cell)));
         *cell.task.lock() = Some(task);
         cell.state.store(QUEUED, Ordering::Relaxed);
-        let mut state = self.shared.state.lock();
-        state.live.insert(cell.id, Arc::downgrade(&cell));
-        state.ready.push(Item::Task(cell));
+        self.shared.state.lock().live.insert(cell.id, Arc::downgrade(&cell));
+        self.shared.push(Item::Task(cell));
     }
 }
 
 impl BlockingExecutor for Handle {
     fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        let most = u64::try_from(self.shared.pace.work_delay_max.as_nanos()).unwrap_or(u64::MAX);
+        let late = if most == 0 {
+            0
+        } else {
+            let mut delays = self.shared.delays.lock();
+            if delays.chance(0.5) { delays.below(most) + 1 } else { 0 }
+        };
+        if late > 0 {
+            return self.shared.push_timer(self.clock.now() + Duration::from_nanos(late), Due::Work(work));
+        }
         let id = self.shared.next_id();
-        self.shared.state.lock().ready.push(Item::Work { id, work });
+        self.shared.push(Item::Work { id, work });
     }
 }
 
@@ -265,7 +366,6 @@ impl TimerService for Handle {
         if at <= self.clock.now() {
             return waker.wake();
         }
-        let id = self.shared.next_id();
-        self.shared.state.lock().timers.push(Reverse(Timer { at, id, waker }));
+        self.shared.push_timer(at, Due::Wake(waker));
     }
 }

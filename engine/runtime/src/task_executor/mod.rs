@@ -14,7 +14,7 @@ mod inbox;
 mod memory;
 mod waiting;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Weak};
 
 use flumen_core::failure::Failure;
@@ -118,13 +118,14 @@ struct TaskEntry {
     requests: HashMap<OperatorUid, u64>,
 }
 
+/// Ordered where it is walked, so that what follows from a walk happens in the same order in every run.
 #[derive(Default)]
 struct Tasks {
-    live: HashMap<ExecutionAttemptId, TaskEntry>,
+    live: BTreeMap<ExecutionAttemptId, TaskEntry>,
     /// Submitted at some time: a repeated submission is ignored.
     known: HashSet<ExecutionAttemptId>,
     /// Counters of tasks that are over, kept for the jobs that ended last.
-    finished: HashMap<ExecutionAttemptId, Vec<(OperatorUid, String, Arc<OperatorMetrics>)>>,
+    finished: BTreeMap<ExecutionAttemptId, Vec<(OperatorUid, String, Arc<OperatorMetrics>)>>,
     forgotten: VecDeque<JobId>,
 }
 
@@ -191,6 +192,19 @@ impl TaskExecutor {
         self.shared.tasks.lock().live.len()
     }
 
+    /// Attempts whose tasks have not reported their end, in order.
+    #[must_use]
+    pub fn attempts(&self) -> Vec<ExecutionAttemptId> {
+        self.shared.tasks.lock().live.keys().copied().collect()
+    }
+
+    /// Ends a task with a failure that was found outside of it; `false` if there is no such task (any more).
+    pub fn fail_task(&self, attempt: ExecutionAttemptId, failure: Failure) -> bool {
+        let tasks = self.shared.tasks.lock();
+        let entry = tasks.live.get(&attempt);
+        entry.inspect(|entry| entry.mailbox.send(Mail::Fail(failure))).is_some()
+    }
+
     /// What the operators of a job's tasks did so far: attempt, operator, its name, counters.
     #[must_use]
     pub fn operator_counts(
@@ -212,6 +226,10 @@ impl TaskExecutorGateway for TaskExecutor {
     fn send(&self, message: Envelope<TaskExecutorMessage>) {
         // Accepting and acting are one step, so that two senders' threads cannot swap messages in between.
         let mut inbox = self.shared.inbox.lock();
+        if !self.shared.job_masters.lock().contains_key(&message.job) {
+            // A late message to a job that is over; it must not begin an inbox that nobody forgets.
+            return;
+        }
         for message in inbox.accept(message) {
             self.shared.act(message);
         }
