@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flumen_config::Configuration;
 use flumen_connectors::print::PrintTarget;
-use flumen_core::connectors::ConnectorRegistry;
+use flumen_core::waiting::BlockingExecutor;
 use flumen_io::{Clock, LocalFileSystem, SystemClock};
 use flumen_runtime::executor::threaded::ThreadedExecutor;
 
+use crate::extensions::Extensions;
 use crate::options;
 use crate::process::{Process, World};
 use crate::services::IoRuntime;
@@ -31,16 +32,16 @@ impl EmbeddedCluster {
     /// # Errors
     /// If the operating system refuses threads or memory, or the configuration cannot be met.
     pub fn start(configuration: &Configuration) -> anyhow::Result<Self> {
-        Self::start_with(configuration, |_| {})
+        Self::start_with(configuration, |_| Extensions::default())
     }
 
-    /// Starts it with more connectors than the built-in ones, which `extend` adds.
+    /// Starts it with some parts replaced; they may use the threads that wait.
     ///
     /// # Errors
     /// As [`EmbeddedCluster::start`].
     pub fn start_with(
         configuration: &Configuration,
-        extend: impl FnOnce(&mut ConnectorRegistry),
+        extensions: impl FnOnce(&Arc<dyn BlockingExecutor>) -> Extensions,
     ) -> anyhow::Result<Self> {
         let workers = match configuration.get(&options::WORKERS) {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
@@ -50,17 +51,20 @@ impl EmbeddedCluster {
         let io = IoRuntime::start(Arc::clone(&clock))?;
         let executor = ThreadedExecutor::start(workers as usize)?;
         let spill = SpillDirectory::name();
+        let blocking = io.blocking();
+        let extensions = extensions(&blocking);
         let world = World {
             clock,
             file_system: Arc::new(LocalFileSystem),
             runner: executor.runner(),
-            blocking: io.blocking(),
+            blocking,
             timers: io.timers(),
             machine_memory_bytes: machine_memory_bytes(),
             spill_directory: spill.0.clone(),
             print: PrintTarget::new(Arc::new(std::sync::Mutex::new(std::io::stdout()))),
+            extensions,
         };
-        let process = Process::assemble_with(world, configuration, extend)?;
+        let process = Process::assemble(world, configuration)?;
         Ok(Self { process, workers, executor, _io: io, _spill: spill })
     }
 

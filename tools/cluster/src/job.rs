@@ -25,6 +25,7 @@ use flumen_gateway::{
 use flumen_io::MonotonicTime;
 use parking_lot::{Condvar, Mutex};
 
+use crate::extensions::Courier;
 use crate::process::Process;
 
 /// The one TaskExecutor of an embedded cluster.
@@ -89,7 +90,8 @@ impl Job {
             listener,
             me: Weak::clone(me),
         });
-        let gateway = Arc::new(Gateway(Arc::downgrade(&job)));
+        let courier = process.extensions().courier.clone();
+        let gateway = Arc::new(Gateway { job: Arc::downgrade(&job), courier });
         process.task_executor().connect(graph.job, epoch, gateway);
         job.post(Event::TaskExecutorRegistered { executor: LOCAL, slots });
         job.post(Event::Start);
@@ -149,7 +151,10 @@ impl Job {
             };
             drop(queue);
             let now = self.now();
+            let observer = self.process.extensions().observer.as_ref();
+            observer.inspect(|observer| observer.event(self.id, &event));
             for action in master.on(event, now) {
+                observer.inspect(|observer| observer.action(self.id, &action));
                 self.act(action);
             }
             self.set_alarm(master.next_deadline());
@@ -164,7 +169,13 @@ impl Job {
 
     fn act(&self, action: Action) {
         match action {
-            Action::Send { envelope, .. } => self.process.task_executor().send(envelope),
+            Action::Send { envelope, .. } => match &self.process.extensions().courier {
+                None => self.process.task_executor().send(envelope),
+                Some(courier) => {
+                    let executor = self.process.task_executor().clone();
+                    courier.carry(Box::new(move || executor.send(envelope)));
+                }
+            },
             Action::CreateEnumerator { operator, generation, spec, parallelism, state } => {
                 let (me, process) = (Weak::clone(&self.me), Arc::clone(&self.process));
                 self.process.blocking().spawn_blocking(Box::new(move || {
@@ -259,12 +270,25 @@ impl Wake for Alarm {
     }
 }
 
-struct Gateway(Weak<Job>);
+/// The TaskExecutor's way to a job.
+struct Gateway {
+    job: Weak<Job>,
+    courier: Option<Arc<dyn Courier>>,
+}
 
 impl JobMasterGateway for Gateway {
     fn send(&self, envelope: Envelope<JobMasterMessage>) {
-        if let Some(job) = self.0.upgrade() {
-            job.post(Event::Message { from: LOCAL, envelope });
+        let post = |job: &Weak<Job>, envelope| {
+            if let Some(job) = job.upgrade() {
+                job.post(Event::Message { from: LOCAL, envelope });
+            }
+        };
+        match &self.courier {
+            None => post(&self.job, envelope),
+            Some(courier) => {
+                let job = Weak::clone(&self.job);
+                courier.carry(Box::new(move || post(&job, envelope)));
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod embedded;
 mod error;
+pub mod extensions;
 pub mod job;
 pub mod options;
 pub mod process;
@@ -16,6 +17,7 @@ mod stream;
 
 pub use embedded::EmbeddedCluster;
 pub use error::SessionError;
+pub use extensions::Extensions;
 pub use flumen_sql::Statement;
 pub use session::{Outcome, Session};
 pub use stream::{CancelHandle, JobHandle, Polled, Recovery, RowStream, StatementProgress};

@@ -3,7 +3,7 @@
 //! An embedded cluster puts worker threads, tokio and the machine's files and clock under it; tests put the deterministic
 //! executor, simulated files and a simulated clock there and run the same code.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,12 +20,13 @@ use flumen_gateway::{ClientEvent, TaskInformation};
 use flumen_io::{Clock, FileSystem, Rng};
 use flumen_kernels::expr::FunctionRegistry;
 use flumen_memory::{Arena, ArenaOptions, MemoryLayout, MemoryManager, MemoryOptions, NetworkBufferPool};
-use flumen_network::{EnvironmentOptions, PartitionConfig, ShuffleEnvironment};
+use flumen_network::{EnvironmentOptions, PartitionConfig, PartitionRegistry, ShuffleEnvironment};
 use flumen_operators::registry::OperatorRegistry;
 use flumen_runtime::executor::TaskRunner;
 use flumen_runtime::task_executor::{TaskExecutor, TaskExecutorServices, TaskOptions};
 use parking_lot::Mutex;
 
+use crate::extensions::Extensions;
 use crate::job::Job;
 use crate::options;
 use crate::snapshots::Snapshots;
@@ -48,6 +49,8 @@ pub struct World {
     pub spill_directory: PathBuf,
     /// Lines of the `print` connector.
     pub print: PrintTarget,
+    /// What is to be different from a process alone.
+    pub extensions: Extensions,
 }
 
 /// See the module.
@@ -60,7 +63,7 @@ pub struct Process {
     shuffle: Arc<ShuffleEnvironment>,
     task_executor: TaskExecutor,
     snapshots: Arc<Snapshots>,
-    jobs: Mutex<HashMap<JobId, Arc<Job>>>,
+    jobs: Mutex<BTreeMap<JobId, Arc<Job>>>,
     slots: u32,
 }
 
@@ -70,28 +73,23 @@ impl Process {
     /// # Errors
     /// If the memory cannot be laid out.
     pub fn assemble(world: World, configuration: &Configuration) -> anyhow::Result<Arc<Self>> {
-        Self::assemble_with(world, configuration, |_| {})
-    }
-
-    /// As [`Process::assemble`], with more connectors than the built-in ones, which `extend` adds.
-    ///
-    /// # Errors
-    /// If the memory cannot be laid out.
-    pub fn assemble_with(
-        world: World,
-        configuration: &Configuration,
-        extend: impl FnOnce(&mut ConnectorRegistry),
-    ) -> anyhow::Result<Arc<Self>> {
         let layout =
             MemoryLayout::compute(&MemoryOptions::from_configuration(configuration, world.machine_memory_bytes))?;
         let arena = Arena::new(ArenaOptions::new(layout.arena_bytes()))?;
         let memory = MemoryManager::new(arena.clone(), layout.managed_bytes)?;
-        let shuffle = Arc::new(ShuffleEnvironment::local(EnvironmentOptions::new(
+        let exchange = EnvironmentOptions::new(
             world.spill_directory.clone(),
             Arc::clone(&world.file_system),
             Arc::clone(&world.blocking),
             NetworkBufferPool::new(arena.clone(), layout.network_buffers())?,
-        )));
+        );
+        let shuffle = Arc::new(match &world.extensions.transport {
+            None => ShuffleEnvironment::local(exchange),
+            Some(make) => {
+                let registry = PartitionRegistry::new();
+                ShuffleEnvironment::with_transport(exchange, Arc::clone(&registry), make(registry))
+            }
+        });
         let collect = CollectRegistry::default();
         let mut connectors = ConnectorRegistry::new();
         let environment = ConnectorEnvironment {
@@ -100,13 +98,18 @@ impl Process {
             print: world.print.clone(),
         };
         flumen_connectors::register_connectors(&mut connectors, &environment);
-        extend(&mut connectors);
+        if let Some(extend) = &world.extensions.connectors {
+            extend(&mut connectors);
+        }
         let connectors = Arc::new(connectors);
         let mut functions = FunctionRegistry::new();
         flumen_sql::register_datafusion_functions(&mut functions)?;
         let mut operators = OperatorRegistry::default();
         flumen_operators::register_builtin(&mut operators);
         flumen_connectors::operators::register_operators(&mut operators, &connectors);
+        if let Some(extend) = &world.extensions.operators {
+            extend(&mut operators);
+        }
         let snapshots = Arc::new(Snapshots::new(Arc::clone(&world.file_system)));
         let services = TaskExecutorServices {
             runner: Arc::clone(&world.runner),
@@ -169,6 +172,13 @@ impl Process {
         self.jobs.lock().values().map(Arc::clone).collect()
     }
 
+    /// Forgets all jobs without a word to anyone, as a process does that is killed: what they have under way goes with
+    /// the executors that run it. Jobs and process hold each other, so without this neither would be dropped.
+    pub fn abandon(&self) {
+        let jobs = std::mem::take(&mut *self.jobs.lock());
+        drop(jobs);
+    }
+
     /// Whether nothing is left of any job: tasks, partitions, managed memory, results.
     ///
     /// # Errors
@@ -197,6 +207,10 @@ impl Process {
 
     pub(crate) fn timers(&self) -> &Arc<dyn TimerService> {
         &self.world.timers
+    }
+
+    pub(crate) fn extensions(&self) -> &Extensions {
+        &self.world.extensions
     }
 
     pub(crate) fn snapshots(&self) -> &Arc<Snapshots> {

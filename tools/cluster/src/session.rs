@@ -8,7 +8,6 @@ use flumen_config::{Configuration, Origin};
 use flumen_connectors::collect::CollectCapacity;
 use flumen_control::JobMasterOptions;
 use flumen_core::catalog::Catalog;
-use flumen_core::connectors::ConnectorRegistry;
 use flumen_core::failure::Failure;
 use flumen_core::graph::{ExchangeMode, StreamGraph, TranslateOptions, translate};
 use flumen_core::ids::{JobId, OperatorUid};
@@ -56,22 +55,17 @@ impl Session {
     /// # Errors
     /// If the cluster cannot be started.
     pub fn open(configuration: Configuration) -> Result<Self, SessionError> {
-        Self::open_with(configuration, |_| {})
+        let cluster = EmbeddedCluster::start(&configuration).map_err(SessionError::Setup)?;
+        Ok(Self::on(cluster, configuration))
     }
 
-    /// As [`Session::open`], with more connectors than the built-in ones, which `extend` adds.
-    ///
-    /// # Errors
-    /// If the cluster cannot be started.
-    pub fn open_with(
-        configuration: Configuration,
-        extend: impl FnOnce(&mut ConnectorRegistry),
-    ) -> Result<Self, SessionError> {
-        let cluster = EmbeddedCluster::start_with(&configuration, extend).map_err(SessionError::Setup)?;
+    /// Opens a session on a cluster that ends with it.
+    #[must_use]
+    pub fn on(cluster: EmbeddedCluster, configuration: Configuration) -> Self {
         let (process, workers) = (Arc::clone(cluster.process()), cluster.workers());
         let mut session = Self::over(process, configuration, workers, Rng::from_entropy());
         session.cluster = Some(cluster);
-        Ok(session)
+        session
     }
 
     /// Opens a session over a process that someone else runs (tests).

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use census::Census;
-use flumen_cluster::{Outcome, Polled, Session, SessionError};
+use flumen_cluster::{EmbeddedCluster, Extensions, Outcome, Polled, Session, SessionError};
 use flumen_config::Origin;
 use parquet::arrow::ArrowWriter;
 
@@ -141,7 +141,9 @@ fn session(directory: &Path) -> Session {
     ] {
         configuration.set(key, value, Origin::Flag).unwrap();
     }
-    let mut session = Session::open_with(configuration, faulty::register).unwrap();
+    let extensions = Extensions { connectors: Some(Arc::new(faulty::register)), ..Extensions::default() };
+    let cluster = EmbeddedCluster::start_with(&configuration, |_| extensions).unwrap();
+    let mut session = Session::on(cluster, configuration);
     let durable = format!(
         "CREATE TABLE durable (k BIGINT, v BIGINT) WITH ('connector' = 'filesystem', 'format' = 'csv', 'path' = '{}')",
         directory.join("durable").display()
