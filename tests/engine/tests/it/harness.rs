@@ -1,18 +1,42 @@
 //! Runs SQL on an embedded cluster and reads the rows as text.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use flumen_cluster::{Outcome, Polled, Session, SessionError};
-use flumen_config::Origin;
+use flumen_cluster::extensions::{Extensions, MakeTransport};
+use flumen_cluster::{EmbeddedCluster, Outcome, Polled, Session, SessionError};
+use flumen_config::{Configuration, Origin};
+use flumen_core::waiting::BlockingExecutor;
+use flumen_network::{HostileOptions, HostileTransport, PartitionRegistry, Transport};
 
-/// A session with these settings.
-pub(crate) fn session(settings: &[(&str, &str)]) -> Session {
+fn configuration(settings: &[(&str, &str)]) -> Configuration {
     let mut configuration = flumen_cluster::configuration().unwrap();
     for (key, value) in settings {
         configuration.set(key, value, Origin::Flag).unwrap();
     }
-    Session::open(configuration).unwrap()
+    configuration
+}
+
+/// A session with these settings.
+pub(crate) fn session(settings: &[(&str, &str)]) -> Session {
+    Session::open(configuration(settings)).unwrap()
+}
+
+/// A session whose exchanges go over the hostile transport, on the threads that wait.
+pub(crate) fn hostile_session(settings: &[(&str, &str)], seed: u64, options: HostileOptions) -> Session {
+    let configuration = configuration(settings);
+    let extensions = |blocking: &Arc<dyn BlockingExecutor>| {
+        let blocking = Arc::clone(blocking);
+        let make: MakeTransport = Arc::new(move |registry: Arc<PartitionRegistry>| {
+            let transport = HostileTransport::new(registry, seed, options);
+            transport.run_on(Arc::clone(&blocking));
+            Arc::new(transport) as Arc<dyn Transport>
+        });
+        Extensions { transport: Some(make), ..Extensions::default() }
+    };
+    let cluster = EmbeddedCluster::start_with(&configuration, extensions).unwrap();
+    Session::on(cluster, configuration)
 }
 
 /// The rows of the last statement of `text`; NULL is an empty cell.

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use flumen::tpch;
+use flumen_cluster::Session;
+use flumen_network::HostileOptions;
 
-use crate::harness::{assert_nothing_is_left, rows, session};
+use crate::harness::{assert_nothing_is_left, hostile_session, rows, session};
 
 const SCALE: f64 = 0.1;
 
@@ -20,7 +22,8 @@ fn data() -> &'static Path {
     .path()
 }
 
-fn check(settings: &[(&str, &str)]) {
+/// The base, with some settings in place of its own.
+fn settings<'a>(changed: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let base = [
         ("parallelism.default", "2"),
         ("execution.batch-size", "8192"),
@@ -28,16 +31,23 @@ fn check(settings: &[(&str, &str)]) {
         ("taskmanager.worker-threads", "2"),
     ];
     let mut all = base.to_vec();
-    all.retain(|(key, _)| settings.iter().all(|(k, _)| k != key));
-    all.extend(settings);
-    let mut session = session(&all);
+    all.retain(|(key, _)| changed.iter().all(|(k, _)| k != key));
+    all.extend(changed);
+    all
+}
+
+fn check(changed: &[(&str, &str)]) {
+    check_in(session(&settings(changed)), &format!("{changed:?}"));
+}
+
+fn check_in(mut session: Session, axis: &str) {
     for (query, text) in tpch::QUERIES {
         let answer = rows(&mut session, &tpch::query_over(text, data()))
-            .unwrap_or_else(|error| panic!("query {query} with {settings:?}: {}", error.render()));
+            .unwrap_or_else(|error| panic!("query {query} with {axis}: {}", error.render()));
         let expected = tpch::answer(query, SCALE).unwrap();
         assert!(!expected.is_empty());
         if let Err(difference) = tpch::check_answer(&expected, &answer) {
-            panic!("query {query} with {settings:?}: {difference}");
+            panic!("query {query} with {axis}: {difference}");
         }
     }
     assert_nothing_is_left(&session);
@@ -86,4 +96,11 @@ fn hybrid_full_exchanges() {
 #[test]
 fn hybrid_selective_exchanges() {
     check(&[("execution.batch-shuffle-mode", "ALL_EXCHANGES_HYBRID_SELECTIVE")]);
+}
+
+/// Late, in pieces and reordered across channels, on threads; `tests/simulation` has it in one thread, and with
+/// connections that break.
+#[test]
+fn the_hostile_transport() {
+    check_in(hostile_session(&settings(&[]), 1, HostileOptions::default()), "the hostile transport");
 }
