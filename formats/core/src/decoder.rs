@@ -30,6 +30,16 @@ pub enum FormatError {
         /// What is wrong, and with which column.
         problem: String,
     },
+    /// A line of text does not fit the schema.
+    #[error("{format} line {line}: {problem}")]
+    Line {
+        /// The format.
+        format: &'static str,
+        /// Where its row begins, counted from 1 as editors do; a header and empty lines count.
+        line: u64,
+        /// What is wrong, with which column, and what to try.
+        problem: String,
+    },
     /// The format cannot carry the schema or an option has no meaning.
     #[error("{format} cannot do this: {problem}")]
     Unsupported {

@@ -6,13 +6,14 @@
 //!
 //! Source: RFC 4180.
 
-use std::io::Read;
+mod misfit;
+
 use std::sync::Arc;
 
 use arrow_csv::reader::{Decoder as LibraryDecoder, Format};
 use arrow_csv::{ReaderBuilder, WriterBuilder};
 use flumen_core::batch::Batch;
-use flumen_core::types::{Schema, SchemaRef};
+use flumen_core::types::{Field, LogicalType, Schema, SchemaRef};
 use flumen_formats::{Decoder, Encoder, FormatError, insertions_only, portable_batch};
 
 const FORMAT: &str = "csv";
@@ -42,6 +43,15 @@ pub struct CsvDecoder {
     buffered: usize,
     /// Bytes taken since a row was last complete.
     unfinished: usize,
+    table: Schema,
+    projection: Vec<usize>,
+    layout: CsvLayout,
+    /// Bytes of the rows in hand, looked at again if one does not fit.
+    recent: Vec<u8>,
+    /// `recent` begins with the header.
+    has_header: bool,
+    /// Lines before `recent`.
+    lines_before: u64,
 }
 
 impl CsvDecoder {
@@ -55,7 +65,31 @@ impl CsvDecoder {
             .with_projection(projection.to_vec())
             .with_batch_size(batch_rows)
             .build_decoder();
-        Self { schema, decoder, batch_rows, buffered: 0, unfinished: 0 }
+        Self {
+            schema,
+            decoder,
+            batch_rows,
+            buffered: 0,
+            unfinished: 0,
+            table: table.clone(),
+            projection: projection.to_vec(),
+            layout,
+            recent: Vec::new(),
+            has_header: layout.header,
+            lines_before: 0,
+        }
+    }
+
+    fn misfit(&self, error: arrow_schema::ArrowError) -> FormatError {
+        let rows = misfit::Rows {
+            table: &self.table,
+            projection: &self.projection,
+            layout: self.layout,
+            has_header: self.has_header,
+            bytes: &self.recent,
+            lines_before: self.lines_before,
+        };
+        rows.explain(error)
     }
 }
 
@@ -68,7 +102,14 @@ impl Decoder for CsvDecoder {
         if bytes.is_empty() || self.decoder.capacity() == 0 {
             return Ok(0);
         }
-        let taken = self.decoder.decode(bytes).map_err(library)?;
+        let taken = match self.decoder.decode(bytes) {
+            Ok(taken) => taken,
+            Err(error) => {
+                self.recent.extend_from_slice(bytes);
+                return Err(self.misfit(error));
+            }
+        };
+        self.recent.extend_from_slice(&bytes[..taken]);
         let buffered = self.batch_rows.saturating_sub(self.decoder.capacity());
         self.unfinished = if buffered == self.buffered { self.unfinished + taken } else { 0 };
         self.buffered = buffered;
@@ -85,12 +126,17 @@ impl Decoder for CsvDecoder {
 
     fn flush(&mut self) -> Result<Option<Batch>, FormatError> {
         self.buffered = 0;
-        let rows = self.decoder.flush().map_err(library)?;
+        let rows = self.decoder.flush().map_err(|error| self.misfit(error))?;
+        if !self.recent.is_empty() {
+            self.lines_before += self.recent.iter().filter(|b| **b == b'\n').count() as u64;
+            self.recent.clear();
+            self.has_header = false;
+        }
         Ok(rows.map(|rows| Batch::from_record_batch(Arc::clone(&self.schema), &rows)))
     }
 
     fn finish(&mut self) -> Result<(), FormatError> {
-        self.decoder.decode(&[]).map_err(library)?;
+        self.decoder.decode(&[]).map_err(|error| self.misfit(error))?;
         Ok(())
     }
 }
@@ -99,17 +145,17 @@ impl Decoder for CsvDecoder {
 ///
 /// # Errors
 /// If they are not CSV.
-pub fn infer_csv_schema(bytes: impl Read, layout: CsvLayout, rows_max: usize) -> Result<Schema, FormatError> {
+pub fn infer_csv_schema(bytes: &[u8], layout: CsvLayout, rows_max: usize) -> Result<Schema, FormatError> {
     let format = Format::default().with_header(layout.header).with_delimiter(layout.delimiter);
-    let (schema, _) = format.infer_schema(bytes, Some(rows_max)).map_err(library)?;
+    let (schema, _) = format.infer_schema(bytes, Some(rows_max)).map_err(|error| misshapen(bytes, layout, error))?;
     let mut schema = Schema::from_arrow(&schema).map_err(|field| FormatError::Unsupported {
         format: FORMAT,
         problem: format!("column {:?} looks like {}", field.name(), field.data_type()),
     })?;
     for field in &mut schema.fields {
         field.nullable = true;
-        if field.data_type == flumen_core::types::LogicalType::Null {
-            field.data_type = flumen_core::types::LogicalType::Utf8;
+        if field.data_type == LogicalType::Null {
+            field.data_type = LogicalType::Utf8;
         }
     }
     Ok(schema)
@@ -151,6 +197,25 @@ impl Encoder for CsvEncoder {
     }
 }
 
+/// The first row that has not as many fields as the first line.
+fn misshapen(bytes: &[u8], layout: CsvLayout, error: arrow_schema::ArrowError) -> FormatError {
+    let header = CsvLayout { header: true, ..layout };
+    let format = Format::default().with_header(header.header).with_delimiter(header.delimiter);
+    let Ok((names, _)) = format.infer_schema(bytes, Some(0)) else { return library(error) };
+    let text = |name: &String| Field::new(name, LogicalType::Utf8, true);
+    let table = Schema::new(names.fields().iter().map(|field| text(field.name())).collect());
+    let projection: Vec<usize> = (0..table.fields.len()).collect();
+    let rows = misfit::Rows {
+        table: &table,
+        projection: &projection,
+        layout,
+        has_header: layout.header,
+        bytes,
+        lines_before: 0,
+    };
+    rows.explain(error)
+}
+
 fn library(error: arrow_schema::ArrowError) -> FormatError {
     FormatError::Library { format: FORMAT, source: Box::new(error) }
 }
@@ -158,7 +223,6 @@ fn library(error: arrow_schema::ArrowError) -> FormatError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flumen_core::types::{Field, LogicalType};
     use flumen_formats::decode_all;
 
     fn schema() -> SchemaRef {
@@ -195,10 +259,53 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_fit_names_the_line() {
+        let error = decoded("n,t,d\n1,a,1\nx,b,2\n", &[0, 1, 2], 8192).unwrap_err();
+        let text = flumen_core::failure::Failure::from(error).chain();
+        assert!(text.contains("'x'") && text.contains("line 3"), "{text}");
+        assert!(decoded("n,t,d\n1,a\n", &[0, 1, 2], 8192).is_err(), "a field is missing");
+    }
+
+    #[test]
+    fn lines_are_those_of_an_editor() {
+        for (text, expected) in [
+            ("n,t,d\n1,a,1\nx,b,2\n", "csv line 3: 'x' in column \"n\" is not BIGINT; "),
+            ("n,t,d\r\n1,a,1\r\n2,b,y\r\n", "csv line 3: 'y' in column \"d\" is not DECIMAL(9, 2); "),
+            // Text over two lines, and an empty line.
+            ("n,t,d\n1,\"a\nb\",1\n\nx,b,2", "csv line 5: 'x' in column \"n\" is not BIGINT; "),
+            ("n,t,d\n1,a,1\n1,a\n", "csv line 3: the row has 2 fields, and the table has 3 columns (n, t, d); "),
+            ("n,t,d\n1,a,1,7\n", "csv line 2: the row has more than 3 fields, and the table has 3 columns (n, t, d); "),
+            ("n,t\n1,a\n", "csv line 1: the row has 2 fields, and the table has 3 columns (n, t, d); "),
+        ] {
+            for batch_rows in [1, 2, 8192] {
+                let error = decoded(text, &[0, 1, 2], batch_rows).unwrap_err().to_string();
+                assert!(error.starts_with(expected), "{batch_rows} rows: {error}");
+            }
+        }
+        let mut decoder = CsvDecoder::new(&schema(), &[1], CsvLayout::default(), 8192);
+        let error = decode_all(&mut decoder, b"n,t,d\n1,a,1\n1,\xff,1\n").unwrap_err().to_string();
+        assert_eq!(error, "csv line 3: the row is not UTF-8 text; convert the file's encoding");
+        // A value of a column that is not read may be anything.
+        assert_eq!(decoded("n,t,d\nx,a,1\n", &[1], 8192).unwrap().1, "t\na\n");
+        let mut not_null = Schema::clone(&schema());
+        not_null.fields[0].nullable = false;
+        let mut decoder = CsvDecoder::new(&not_null, &[0], CsvLayout { header: false, delimiter: b';' }, 8192);
+        let error = decode_all(&mut decoder, b"1;a;1\n;b;2\n").unwrap_err().to_string();
+        assert_eq!(error, "csv line 2: column \"n\" is empty, which is NULL, and it is declared NOT NULL");
+    }
+
+    #[test]
     fn the_schema_is_inferred() {
-        let schema =
-            infer_csv_schema(&b"a,b,c\n1,x,2024-01-01\n2.5,,2024-01-02\n"[..], CsvLayout::default(), 100).unwrap();
+        let schema = infer_csv_schema(b"a,b,c\n1,x,2024-01-01\n2.5,,2024-01-02\n", CsvLayout::default(), 100).unwrap();
         let types: Vec<_> = schema.fields.iter().map(|f| f.data_type.clone()).collect();
         assert_eq!(types, [LogicalType::Float64, LogicalType::Utf8, LogicalType::Date]);
+        for (text, header, expected) in [
+            ("a,b\n1,2\n\n3\n", true, "csv line 4: the row has 1 field, and the table has 2 columns (a, b); "),
+            ("1,2\n3\n", false, "csv line 2: the row has 1 field, and the table has 2 columns (1, 2); "),
+        ] {
+            let layout = CsvLayout { header, ..CsvLayout::default() };
+            let error = infer_csv_schema(text.as_bytes(), layout, 100).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
     }
 }

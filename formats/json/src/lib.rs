@@ -5,7 +5,8 @@
 //!
 //! Source: RFC 8259; jsonlines.org.
 
-use std::io::BufRead;
+mod misfit;
+
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -27,6 +28,10 @@ pub struct JsonDecoder {
     decoder: LibraryDecoder,
     /// Bytes taken since a row was last complete.
     unfinished: usize,
+    /// Bytes of the rows in hand, looked at again if one does not fit.
+    recent: Vec<u8>,
+    /// Lines before `recent`.
+    lines_before: u64,
 }
 
 impl JsonDecoder {
@@ -40,7 +45,11 @@ impl JsonDecoder {
             .with_batch_size(batch_rows)
             .build_decoder()
             .map_err(library)?;
-        Ok(Self { schema, decoder, unfinished: 0 })
+        Ok(Self { schema, decoder, unfinished: 0, recent: Vec::new(), lines_before: 0 })
+    }
+
+    fn rows(&self) -> misfit::Rows<'_> {
+        misfit::Rows { columns: &self.schema, bytes: &self.recent, lines_before: self.lines_before }
     }
 
     /// The library's columns in the engine's carriers.
@@ -65,7 +74,14 @@ impl Decoder for JsonDecoder {
 
     fn decode(&mut self, bytes: &[u8]) -> Result<usize, FormatError> {
         let before = self.decoder.len();
-        let taken = self.decoder.decode(bytes).map_err(library)?;
+        let taken = match self.decoder.decode(bytes) {
+            Ok(taken) => taken,
+            Err(error) => {
+                self.recent.extend_from_slice(bytes);
+                return Err(self.rows().explain(error));
+            }
+        };
+        self.recent.extend_from_slice(&bytes[..taken]);
         self.unfinished = if self.decoder.len() == before { self.unfinished + taken } else { 0 };
         if self.unfinished > ROW_BYTES_MAX {
             let problem = format!("a row has more than {ROW_BYTES_MAX} bytes; is a brace or quote left open?");
@@ -79,18 +95,15 @@ impl Decoder for JsonDecoder {
     }
 
     fn flush(&mut self) -> Result<Option<Batch>, FormatError> {
-        match self.decoder.flush().map_err(library)? {
-            Some(rows) => self.carried(&rows).map(Some),
-            None => Ok(None),
-        }
+        let rows = self.decoder.flush().map_err(|error| self.rows().explain(error))?;
+        self.lines_before += self.recent.iter().filter(|b| **b == b'\n').count() as u64;
+        self.recent.clear();
+        rows.map(|rows| self.carried(&rows)).transpose()
     }
 
     fn finish(&mut self) -> Result<(), FormatError> {
         match self.decoder.has_partial_record() {
-            true => {
-                let problem = "the file ends in the middle of a row".to_owned();
-                Err(FormatError::Unsupported { format: FORMAT, problem })
-            }
+            true => Err(self.rows().unfinished()),
             false => Ok(()),
         }
     }
@@ -100,8 +113,11 @@ impl Decoder for JsonDecoder {
 ///
 /// # Errors
 /// If they are not JSON objects.
-pub fn infer_schema(bytes: impl BufRead, rows_max: usize) -> Result<Schema, FormatError> {
-    let (schema, _) = infer_json_schema(bytes, Some(rows_max)).map_err(library)?;
+pub fn infer_schema(bytes: &[u8], rows_max: usize) -> Result<Schema, FormatError> {
+    let (schema, _) = infer_json_schema(bytes, Some(rows_max)).map_err(|error| {
+        let columns = Schema::new(Vec::new());
+        misfit::Rows { columns: &columns, bytes, lines_before: 0 }.explain(error)
+    })?;
     let mut schema = Schema::from_arrow(&schema).map_err(|field| FormatError::Unsupported {
         format: FORMAT,
         problem: format!("column {:?} looks like {}", field.name(), field.data_type()),
@@ -183,9 +199,31 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_fit_names_the_line() {
+        for (text, expected) in [
+            ("{\"n\":1}\n\n{\"t\":\"x\",\"n\":\"one\"}\n{\"n\":3}", "json line 3: column \"n\" is BIGINT: "),
+            ("{\"n\":1}\n{\"d\":\"much\"}\n", "json line 2: column \"d\" is DECIMAL(9, 2): "),
+            ("{\"n\":1}\n[1,2]\n", "json line 2: "),
+            ("{\"n\":1}\n{\"n\":2}x", "json line 2: "),
+            ("{\"n\":1}\n{\"n\":\n", "json line 2: the file ends in the middle of a row"),
+        ] {
+            for batch_rows in [1, 2, 8192] {
+                let error = decoded(text, &[0, 1, 2], batch_rows).unwrap_err().to_string();
+                assert!(error.starts_with(expected), "{batch_rows} rows: {error}");
+            }
+        }
+        let error = decoded("{\"n\":\"one\"}", &[0], 8192).unwrap_err().to_string();
+        assert!(error.contains("one") && error.ends_with("The row is: {\"n\":\"one\"}"), "{error}");
+    }
+
+    #[test]
     fn the_schema_is_inferred() {
-        let schema = infer_schema(&b"{\"a\":1,\"b\":\"x\"}\n{\"a\":2.5,\"c\":null}\n"[..], 100).unwrap();
+        let schema = infer_schema(b"{\"a\":1,\"b\":\"x\"}\n{\"a\":2.5,\"c\":null}\n", 100).unwrap();
         let types: Vec<_> = schema.fields.iter().map(|f| (f.name.as_str(), f.data_type.clone())).collect();
         assert_eq!(types, [("a", LogicalType::Float64), ("b", LogicalType::Utf8), ("c", LogicalType::Utf8)]);
+        for text in ["{\"a\":1}\n{\"a\":\n", "{\"a\":1}\n{\"a\":x}\n"] {
+            let error = infer_schema(text.as_bytes(), 100).unwrap_err().to_string();
+            assert!(error.starts_with("json line 2: "), "{error}");
+        }
     }
 }

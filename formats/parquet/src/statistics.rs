@@ -109,7 +109,8 @@ impl ParquetFile {
             .filter(|group| self.row_group_rows(*group) > 0)
             .map(|group| self.bounds(group, column))
             .reduce(Bounds::merge)
-            .unwrap_or_default();
+            // Of no rows all is known, so a file without rows takes nothing from what the others say.
+            .unwrap_or(Bounds { null_count: Some(0), ..Bounds::default() });
         ColumnStatistics {
             min: merged.min,
             max: merged.max,

@@ -6,7 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use flumen_io::{FileKind, FileMetadata, FileSystem};
+use flumen_io::nearest::not_found;
+use flumen_io::{FileKind, FileMetadata, FileSystem, Operation};
 
 use crate::error::{ConnectorError, Result};
 
@@ -14,6 +15,8 @@ use crate::error::{ConnectorError, Result};
 const FILES_MAX: usize = 100_000;
 /// How deep directories are searched; a loop of links ends here.
 const DEPTH_MAX: usize = 32;
+/// Names that an error about a pattern mentions.
+const NEIGHBOURS_MAX: usize = 5;
 /// Patterns that braces may stand for.
 const ALTERNATIVES_MAX: usize = 1_000;
 
@@ -48,12 +51,44 @@ pub(crate) fn list_files(files: &dyn FileSystem, path: &str) -> Result<Vec<Liste
     found.dedup();
     if found.is_empty() {
         let problem = match is_pattern {
-            true => "no name fits the pattern",
-            false => "the directory holds no files (names that begin with '.' or '_' are left out)",
+            true => format!("no name fits the pattern; {}", neighbours(files, path)?),
+            false => "the directory holds no files (names that begin with '.' or '_' are left out)".to_owned(),
         };
-        return Err(ConnectorError::NoFiles { path: path.to_owned(), problem: problem.to_owned() });
+        return Err(ConnectorError::NoFiles { path: path.to_owned(), problem });
     }
     found.into_iter().map(|path| Ok(ListedFile { metadata: files.metadata(&path)?, path })).collect()
+}
+
+/// What is in the directory where a pattern begins, for the error that nothing fits; an error if there is none.
+fn neighbours(files: &dyn FileSystem, pattern: &str) -> Result<String> {
+    let (start, _) = literal_start(pattern, &['*', '?', '{']);
+    let directory = if start.as_os_str().is_empty() { Path::new(".") } else { &start };
+    let mut entries = match files.list(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.is_not_found() => return Err(not_found(files, Operation::List, directory).into()),
+        Err(error) => return Err(error.into()),
+    };
+    entries.retain(|entry| !is_hidden(&entry.name));
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    let shown = entries.iter().take(NEIGHBOURS_MAX).map(|entry| match entry.kind {
+        FileKind::File => format!("'{}'", entry.name),
+        FileKind::Directory => format!("'{}/'", entry.name),
+    });
+    let names = match shown.collect::<Vec<_>>().join(", ") {
+        names if names.is_empty() => "nothing".to_owned(),
+        names => names,
+    };
+    let more = if entries.len() > NEIGHBOURS_MAX { ", ..." } else { "" };
+    Ok(format!("{} holds {names}{more}", directory.display()))
+}
+
+/// The part of a pattern before the first name with one of these letters, and the names from there on.
+fn literal_start<'a>(pattern: &'a str, special: &[char]) -> (PathBuf, Vec<&'a str>) {
+    let parts: Vec<&str> = pattern.split('/').filter(|p| !p.is_empty() && *p != ".").collect();
+    let literal = parts.iter().take_while(|p| !p.contains(special)).count();
+    let mut start = PathBuf::from(if pattern.starts_with('/') { "/" } else { "" });
+    start.extend(&parts[..literal]);
+    (start, parts[literal..].to_vec())
 }
 
 fn is_hidden(name: &str) -> bool {
@@ -111,12 +146,8 @@ fn pattern_text(open: &[String], done: &[String]) -> String {
 
 /// Files that fit a pattern without braces.
 fn expand(files: &dyn FileSystem, pattern: &str, found: &mut Vec<PathBuf>) -> Result<()> {
-    let is_absolute = pattern.starts_with('/');
-    let parts: Vec<&str> = pattern.split('/').filter(|p| !p.is_empty() && *p != ".").collect();
-    let literal = parts.iter().take_while(|p| !p.contains(['*', '?'])).count();
-    let mut start = PathBuf::from(if is_absolute { "/" } else { "" });
-    start.extend(&parts[..literal]);
-    walk(files, &start, &parts[literal..], 0, found)
+    let (start, parts) = literal_start(pattern, &['*', '?']);
+    walk(files, &start, &parts, 0, found)
 }
 
 fn walk(
@@ -230,6 +261,25 @@ mod tests {
         check("/e/a{1}.csv", &["/e/a{1}.csv"]);
         check("/d/{a,b,{c,x/c}}.csv", &["/d/a.csv", "/d/b.csv", "/d/x/c.csv"]);
         check("/d/_*", &["/d/_tmp.csv"]);
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        check(
+            "/d/*.orc",
+            &["no file matches '/d/*.orc': no name fits the pattern; /d holds 'a.csv', 'b.csv', 'b.json', 'x/'"],
+        );
+        check(
+            "/d/x/*/*.csv/e",
+            &["no file matches '/d/x/*/*.csv/e': no name fits the pattern; /d/x holds 'c.csv', 'y/'"],
+        );
+        check("/dd/*.csv", &["cannot list /dd: no such file or directory; nearest in /: 'd', 'e'"]);
+        check("/d/aa.csv", &["cannot open /d/aa.csv: no such file or directory; nearest in /d: 'a.csv', 'b.csv'"]);
+        check(
+            "/empty",
+            &["no file matches '/empty': the directory holds no files (names that begin with '.' or '_' are left out)"],
+        );
+        check("/empty/*", &["no file matches '/empty/*': no name fits the pattern; /empty holds nothing"]);
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl FileOptions {
                 connector: NAME,
                 option: "path".to_owned(),
                 value: path.display().to_string(),
-                problem: "its format cannot be told from its name; set the option 'format'".to_owned(),
+                problem: "its format cannot be told from its name or first bytes; set the option 'format', as in CREATE TABLE t WITH ('connector' = 'filesystem', 'path' = '...', 'format' = 'csv')".to_owned(),
             }),
         }
     }

@@ -142,6 +142,9 @@ fn output_fields(spec: &SourceSpec) -> Result<Vec<Field>> {
 /// of integers.
 fn distinct(file: &ParquetFile, source: &dyn ReadFile, column: usize, known: &ColumnStatistics) -> Option<u64> {
     let rows = file.rows().saturating_sub(known.null_count.unwrap_or(0));
+    if rows == 0 {
+        return Some(0);
+    }
     let span = match (&known.min, &known.max) {
         (Some(Literal { value: Value::Int(min), .. }), Some(Literal { value: Value::Int(max), .. })) => {
             u64::try_from(max.checked_sub(*min)?.checked_add(1)?).ok()
@@ -211,8 +214,8 @@ impl SourceConnector for FileSource {
             bytes.truncate(end);
         }
         let schema = match format {
-            Format::Csv => infer_csv_schema(&bytes[..], options.csv, INFERENCE_ROWS),
-            _ => flumen_formats_json::infer_schema(&bytes[..], INFERENCE_ROWS),
+            Format::Csv => infer_csv_schema(&bytes, options.csv, INFERENCE_ROWS),
+            _ => flumen_formats_json::infer_schema(&bytes, INFERENCE_ROWS),
         };
         let path = file.path.display().to_string();
         Ok(schema.map_err(|source| ConnectorError::Format { path, source })?)
@@ -279,7 +282,8 @@ enum FileReader {
 
 impl FileReader {
     fn learn(&mut self, format: Format) {
-        if let Self::Unknown { parquet, text, context, filters, .. } = self {
+        if let Self::Unknown { parquet, text, context, filters, last } = self {
+            let last = *last;
             *self = match format {
                 Format::Parquet => {
                     let mut reader = ParquetReader::new(parquet.clone(), context.clone());
@@ -290,6 +294,9 @@ impl FileReader {
                 }
                 Format::Csv | Format::Json => Self::Text(TextReader::new(text.clone(), context.clone(), format)),
             };
+            if last {
+                self.no_more_splits();
+            }
         }
     }
 }

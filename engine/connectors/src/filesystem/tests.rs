@@ -111,6 +111,25 @@ fn projections_limits_and_patterns() {
     }
 }
 
+#[test]
+fn the_schema_and_statistics_are_known() {
+    for format in ["parquet", "csv", "json"] {
+        let (_, source) = table(format);
+        assert_eq!(source.infer_schema(&options(&[("path", "/d")])).unwrap(), schema(), "{format}");
+    }
+    let (_, source) = table("parquet");
+    let statistics = source.statistics(&source_spec("filesystem", &[("path", "/d")], schema()));
+    assert_eq!(statistics.rows, Some(300));
+    let [n, t] = &statistics.columns[..] else { panic!("two columns") };
+    assert_eq!((n.null_count, t.null_count), (Some(43), Some(60)));
+    // Of 0..300, number 0 is NULL; so are texts 0 and 295, and texts are in order of their letters.
+    assert_eq!((&n.min, &n.max), (&Some(Literal::int64(1)), &Some(Literal::int64(299))));
+    assert_eq!((&t.min, &t.max), (&Some(Literal::utf8("t1")), &Some(Literal::utf8("t99"))));
+    assert!(n.distinct_count.is_some_and(|distinct| distinct > 0), "an empty file hides nothing");
+    let (_, csv) = table("csv");
+    assert_eq!(csv.statistics(&source_spec("filesystem", &[("path", "/d")], schema())).rows, None);
+}
+
 /// The row groups that a scan reads, by their smallest row.
 fn first_rows(source: &FileSource, spec: &SourceSpec, filter: Option<RuntimeFilter>) -> Vec<i64> {
     let mut enumerator = source.create_enumerator(spec, 1, None).unwrap();
@@ -148,6 +167,50 @@ fn row_groups_that_cannot_match_are_not_read() {
     spec.runtime_filters = vec![(3, vec![0])];
     let filter = RuntimeFilter { min: vec![Literal::int64(90)], max: vec![Literal::int64(1_000)], bitmap: None };
     assert_eq!(first_rows(&source, &spec, Some(filter)), [80, 100]);
+}
+
+#[test]
+fn a_filter_that_comes_before_the_first_split_decides_no_format() {
+    for format in ["parquet", "csv", "json"] {
+        let (_, source) = table(format);
+        let mut spec = source_spec("filesystem", &[("path", "/d")], schema());
+        spec.runtime_filters = vec![(3, vec![0])];
+        // All numbers lie in it, so no row may be lost either.
+        let filter = RuntimeFilter { min: vec![Literal::int64(0)], max: vec![Literal::int64(300)], bitmap: None };
+        let mut enumerator = source.create_enumerator(&spec, 1, None).unwrap();
+        let mut reader = source.create_reader(&spec, reader_context(0, 1, 8192)).unwrap();
+        reader.runtime_filter(3, filter.clone());
+        let mut read = Vec::new();
+        loop {
+            match reader.poll_next().unwrap() {
+                ReaderStatus::Batch(batch) => read.extend(lines(&batch)),
+                ReaderStatus::NeedsSplit => match enumerator.request_split(SubtaskIndex(0)).unwrap() {
+                    SplitResponse::Assign(splits) => reader.add_splits(splits).unwrap(),
+                    _ => reader.no_more_splits(),
+                },
+                ReaderStatus::EndOfInput => break,
+                other => panic!("{other:?}"),
+            }
+            reader.runtime_filter(3, filter.clone());
+        }
+        assert_eq!(sorted(read), sorted(expected(0, 300)), "{format}");
+    }
+}
+
+#[test]
+fn the_end_of_splits_may_be_known_before_a_restored_one() {
+    for format in ["parquet", "csv"] {
+        let (_, source) = table(format);
+        let spec = source_spec("filesystem", &[("path", &format!("/d/c.{format}"))], schema());
+        let mut enumerator = source.create_enumerator(&spec, 1, None).unwrap();
+        let SplitResponse::Assign(splits) = enumerator.request_split(SubtaskIndex(0)).unwrap() else { panic!() };
+        let mut reader = source.create_reader(&spec, reader_context(0, 1, 8192)).unwrap();
+        reader.no_more_splits();
+        reader.add_splits(splits).unwrap();
+        let ReaderStatus::Batch(batch) = reader.poll_next().unwrap() else { panic!("{format}: rows") };
+        assert_eq!(lines(&batch), expected(290, 300));
+        assert!(matches!(reader.poll_next().unwrap(), ReaderStatus::EndOfInput), "{format}");
+    }
 }
 
 #[test]
@@ -213,6 +276,44 @@ fn little_memory_costs_the_read_ahead_and_none_is_an_error() {
     let (rows, _) = read(peak * 3 / 4).unwrap();
     assert_eq!(rows, 190);
     assert!(read(10).unwrap_err().to_string().contains("no memory"));
+}
+
+fn failure(source: &FileSource, pairs: &[(&str, &str)]) -> String {
+    let spec = source_spec("filesystem", pairs, schema());
+    read_all(source, &spec, &[1], 8192, None).unwrap_err().chain()
+}
+
+#[test]
+fn failures_name_the_file_and_what_to_do() {
+    let (files, source) = table("parquet");
+    for (pairs, problem) in [
+        (&[("path", "/d/aa.parquet")][..], "nearest in /d: 'a.parquet'"),
+        (&[("path", "/d/*.orc")], "no file matches '/d/*.orc'"),
+        (&[("pth", "/d")], "did you mean 'path'?"),
+        (&[], "needs option 'path'"),
+        (&[("path", "/d"), ("format", "orc")], "write parquet, csv or json"),
+        (&[("path", "/d"), ("format", "csv")], "/d/"),
+    ] {
+        let text = failure(&source, pairs);
+        assert!(text.contains(problem), "{text}");
+    }
+    let whole = parquet(&rows(0, 100), 40);
+    let mut damaged = whole.clone();
+    // The first page's header. Damage among values alone shows only where a writer added checksums.
+    damaged[4..20].fill(0xff);
+    write_file(&files, "/bad/damaged.parquet", &damaged);
+    write_file(&files, "/bad/cut.parquet", &whole[..whole.len() - 5]);
+    write_file(&files, "/bad/what", b"?!");
+    write_file(&files, "/bad/bad.csv", b"n,t\n1,a\nx,b\n");
+    for (path, problem) in [
+        ("/bad/damaged.parquet", "row group 0 of Parquet file /bad/damaged.parquet"),
+        ("/bad/cut.parquet", "/bad/cut.parquet is not a Parquet file"),
+        ("/bad/what", "set the option 'format'"),
+        ("/bad/bad.csv", "file '/bad/bad.csv': csv line 3: 'x' in column \"n\" is not BIGINT"),
+    ] {
+        let text = failure(&source, &[("path", path)]);
+        assert!(text.contains(problem), "{text}");
+    }
 }
 
 #[test]
