@@ -1,5 +1,8 @@
 //! Variance and standard deviation: count, mean and sum of squared differences.
 //!
+//! A part whose removals are as many as its rows is taken as empty, whatever the values were: removals are aggregated
+//! where their key lives, where that is true, and never in parts that are merged later.
+//!
 //! Source: B. P. Welford, "Note on a Method for Calculating Corrected Sums of Squares and Products", Technometrics 4/3,
 //! 1962; merging after T. F. Chan and others, "Updating Formulae and a Pairwise Algorithm", 1979.
 
@@ -67,6 +70,13 @@ impl Moments {
         }
         let own = self.counts.get(slot);
         let total = own + count;
+        // Formulas divide by the total and multiply by either count, which makes NaN of zeros and infinities.
+        if own == 0 || total == 0 {
+            let (mean, squares) = if total == 0 { (0.0, 0.0) } else { (mean, squares) };
+            self.means.set(slot, mean)?;
+            self.squares.set(slot, squares)?;
+            return self.counts.set(slot, total);
+        }
         let difference = mean - self.means.get(slot);
         let weight = count as f64 / total as f64;
         *self.means.get_mut(slot)? += difference * weight;

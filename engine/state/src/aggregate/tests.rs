@@ -351,6 +351,43 @@ fn variance_survives_merging_and_taking_back() {
 }
 
 #[test]
+fn variances_merge_with_empty_sides() {
+    let call = call("var_pop", Some(LogicalType::Float64), LogicalType::Float64);
+    // Mean and variance of one part merged with another; no variance is NULL.
+    let merged = |own: &[f64], own_kinds: &[i8], other: &[f64], kinds: &[i8]| {
+        let part = |values: &[f64], kinds: &[i8]| {
+            let mut accumulator = make(&call, true).unwrap();
+            accumulator.reserve(1).unwrap();
+            let arg = column(Float64Array::from(values.to_vec()));
+            let rows = Rows { slots: &vec![0; values.len()], arg: &arg, filter: None, kinds: Some(kinds) };
+            update(accumulator.as_mut(), rows, 0..values.len());
+            accumulator
+        };
+        let mut own = part(own, own_kinds);
+        own.reserve(1).unwrap();
+        let other = part(other, kinds);
+        let state: Vec<Column> = other.export_state(&[0]).unwrap().into_iter().map(Column::Array).collect();
+        let state: Vec<&Column> = state.iter().collect();
+        own.merge(&StateInput { slots: &[0], state: &state, rows: 1, selection: None, slot_count: 1 }).unwrap();
+        let mean = own.export_state(&[0]).unwrap()[1].as_primitive::<Float64Type>().value(0);
+        let found = own.evaluate(&[0]).unwrap();
+        let found = found.as_primitive::<Float64Type>();
+        (mean, found.is_valid(0).then(|| found.value(0)))
+    };
+    assert_eq!(merged(&[], &[], &[], &[]), (0.0, None));
+    assert_eq!(merged(&[], &[], &[1.0, 3.0], &[0, 0]), (2.0, Some(1.0)));
+    assert_eq!(merged(&[1.0, 3.0], &[0, 0], &[], &[]), (2.0, Some(1.0)));
+    // The square of such a mean is infinite, and zero times infinity is NaN.
+    assert_eq!(merged(&[], &[], &[1e200], &[0]), (1e200, Some(0.0)));
+    // Rows that came and went leave nothing behind, in either part.
+    assert_eq!(merged(&[f64::NAN, f64::NAN], &[0, 3], &[1.0, 3.0], &[0, 0]), (2.0, Some(1.0)));
+    assert_eq!(merged(&[1.0, 3.0], &[0, 0], &[f64::INFINITY, f64::INFINITY], &[0, 3]), (2.0, Some(1.0)));
+    // What one part has is taken back by the other: the total is zero.
+    assert_eq!(merged(&[5.0], &[0], &[5.0], &[3]), (0.0, None));
+    assert_eq!(merged(&[5.0, 7.0], &[3, 3], &[5.0, 7.0], &[0, 0]), (0.0, None));
+}
+
+#[test]
 fn return_types_follow_the_rules() {
     let registry = AggregateRegistry::default();
     for (function, arg, expected) in [

@@ -8,7 +8,8 @@
 //!    inserted if they are new.
 //! 4. Slots of representatives are spread to their rows.
 //!
-//! Cost: about 1 ns per row for few groups, 6 ns in cache, 15-25 ns with one directory and one key line from memory.
+//! What a row touches: with few groups one entry of an array; else one word of the directory and one row of key words,
+//! each a cache line from memory once the groups outgrow the caches. Nanoseconds are for the micro benchmarks to say.
 
 use flumen_core::batch::{Column, Selection};
 

@@ -133,15 +133,23 @@ impl KeyedTable {
         })
     }
 
-    /// Makes the one group of a table without keys; answers whether it is new. Bounded global aggregates call it at
-    /// the end, because their result has a row even without input.
+    /// Makes the one group of a table without keys; answers whether it is new, which it also is after its removal.
+    /// Bounded global aggregates call it at the end, because their result has a row even without input.
     ///
     /// # Errors
     /// If memory is refused.
     pub fn ensure_single_group(&mut self) -> Result<bool> {
         assert!(self.key_fields().is_empty(), "only a table without keys has a single group");
-        if self.slots > 0 {
+        if !self.is_empty() {
             return Ok(false);
+        }
+        if self.slots > 0 {
+            // It was removed, and its accumulators were reset then: the slot is used again.
+            if let Some(retired) = &mut self.retired {
+                retired.set(0, 0)?;
+            }
+            self.free.clear();
+            return Ok(true);
         }
         self.keys.reserve(1)?;
         self.hashes.reserve(1)?;

@@ -242,6 +242,41 @@ fn a_table_without_keys_has_one_group() {
 }
 
 #[test]
+fn the_one_group_comes_back_fresh_after_its_removal() {
+    let pages = MeteredPages::unmetered();
+    let decimal = LogicalType::Decimal { precision: 38, scale: 0 };
+    let calls = [call("count", None, LogicalType::Int64), call("sum", Some(LogicalType::Int64), decimal)];
+    let mut table = table(&[], &calls, &pages);
+    let mut groups = Groups::default();
+    let schema = table.state_schema();
+    for round in 1..4 {
+        let values = Column::Array(Arc::new(Int64Array::from_iter_values([round * 10, 1])));
+        group(&mut table, &[], 2, None, &mut groups);
+        assert_eq!((groups.new_slots.as_slice(), groups.new_rows.as_slice()), (&[0][..], &[0][..]), "it is new again");
+        assert_eq!((table.len(), table.slot_count()), (1, 1));
+        let input = RowInput { args: &[], rows: 2, selection: None, filter: None, row_kinds: None };
+        table.update(0, &groups, input).unwrap();
+        table.update(1, &groups, RowInput { args: &[&values], ..input }).unwrap();
+        group(&mut table, &[], 1, None, &mut groups);
+        assert!(groups.new_slots.is_empty() && !table.ensure_single_group().unwrap(), "now it is known");
+        let counts = table.accumulators()[0].evaluate(&[0]).unwrap();
+        assert_eq!(counts.as_primitive::<Int64Type>().value(0), 2);
+        let sums = table.accumulators()[1].evaluate(&[0]).unwrap();
+        let expected = Decimal64Array::from(vec![round * 10 + 1]).with_precision_and_scale(18, 0).unwrap();
+        assert_eq!(sums.as_ref(), &expected as &dyn Array);
+        // It counts where groups are read: results and snapshots.
+        assert_eq!(table.next_states(&mut SlotCursor::default(), &schema, 64).unwrap().unwrap().num_rows(), 1);
+        assert_eq!(table.snapshot(128, 64).len(), 1);
+        table.remove(&[0]).unwrap();
+        assert!(table.is_empty() && table.snapshot(128, 64).is_empty());
+        assert!(table.next_states(&mut SlotCursor::default(), &schema, 64).unwrap().is_none());
+    }
+    assert!(table.ensure_single_group().unwrap(), "the end of input makes it anew, too");
+    let counts = table.accumulators()[0].evaluate(&[0]).unwrap();
+    assert_eq!(counts.as_primitive::<Int64Type>().value(0), 0);
+}
+
+#[test]
 fn directories_split_and_keep_every_slot() {
     let pages = MeteredPages::unmetered();
     let mut directory = Directory::new(pages);
