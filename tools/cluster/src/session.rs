@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, Schema};
 use flumen_config::{Configuration, Origin};
 use flumen_connectors::collect::CollectCapacity;
 use flumen_control::JobMasterOptions;
@@ -30,6 +32,8 @@ pub enum Outcome {
     Rows(RowStream),
     /// A job that runs.
     Job(JobHandle),
+    /// Rows that were there at once: names, types.
+    Table(RecordBatch),
     /// Text to show.
     Text(String),
     /// It is done; a message for people.
@@ -181,9 +185,12 @@ impl Session {
                 Outcome::Text(format!("{text}\n{counted}"))
             }
             Planned::Rows { columns, rows } => {
-                let mut lines = vec![columns.join("\t")];
-                lines.extend(rows.iter().map(|r| r.join("\t")));
-                Outcome::Text(lines.join("\n"))
+                let fields: Vec<_> = columns.iter().map(|name| Field::new(name, DataType::Utf8, false)).collect();
+                let cells = |column: usize| -> ArrayRef {
+                    Arc::new(rows.iter().map(|row| Some(row[column].as_str())).collect::<StringArray>())
+                };
+                let columns = (0..columns.len()).map(cells).collect();
+                Outcome::Table(RecordBatch::try_new(Schema::new(fields).into(), columns).map_err(Failure::bug)?)
             }
             _ => return Err(Failure::bug("a statement was planned that the session does not know").into()),
         })

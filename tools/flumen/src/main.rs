@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         Err(error) if run::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::from(1)
+            ExitCode::from(if error.is::<run::UsageError>() { 2 } else { 1 })
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::arguments::Format;
 pub(crate) struct ResultWriter {
     format: Format,
     schema: SchemaRef,
+    started: bool,
     rows: usize,
     max_rows: usize,
     width: usize,
@@ -28,18 +29,26 @@ fn failed(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 }
 
 impl ResultWriter {
-    /// For a result with this schema; writes the header of formats that have one.
-    pub(crate) fn new(format: Format, schema: SchemaRef, max_rows: usize, out: &mut dyn Write) -> io::Result<Self> {
-        match format {
-            Format::Csv => {
-                let names: Vec<_> = schema.fields().iter().map(|f| csv_cell(f.name())).collect();
-                writeln!(out, "{}", names.join(","))?;
-            }
-            Format::Json => write!(out, "[")?,
-            Format::Box | Format::None => {}
-        }
+    /// For a result with this schema.
+    pub(crate) fn new(format: Format, schema: SchemaRef, max_rows: usize) -> Self {
         let width = terminal_width();
-        Ok(Self { format, schema, rows: 0, max_rows, width, head: Vec::new(), tail: Default::default() })
+        Self { format, schema, started: false, rows: 0, max_rows, width, head: Vec::new(), tail: Default::default() }
+    }
+
+    /// Writes the header of formats that have one, with the first rows: a statement that fails before them leaves no
+    /// half of a document.
+    fn start(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        if std::mem::replace(&mut self.started, true) {
+            return Ok(());
+        }
+        match self.format {
+            Format::Csv => {
+                let names: Vec<_> = self.schema.fields().iter().map(|f| csv_cell(f.name())).collect();
+                writeln!(out, "{}", names.join(","))
+            }
+            Format::Json => write!(out, "["),
+            Format::Box | Format::None => Ok(()),
+        }
     }
 
     /// Rows so far.
@@ -49,6 +58,7 @@ impl ResultWriter {
 
     /// Takes rows.
     pub(crate) fn write(&mut self, batch: &RecordBatch, out: &mut dyn Write) -> io::Result<()> {
+        self.start(out)?;
         match self.format {
             Format::None => {}
             Format::Csv => self.write_csv(batch, out)?,
@@ -60,7 +70,8 @@ impl ResultWriter {
     }
 
     /// Writes what is left.
-    pub(crate) fn finish(self, out: &mut dyn Write) -> io::Result<()> {
+    pub(crate) fn finish(mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.start(out)?;
         match self.format {
             Format::None | Format::Csv => {}
             Format::Json => writeln!(out, "{}]", if self.rows == 0 { "" } else { "\n" })?,
@@ -241,7 +252,7 @@ mod tests {
 
     fn written(format: Format, max_rows: usize, batches: &[RecordBatch]) -> String {
         let mut out = Vec::new();
-        let mut writer = ResultWriter::new(format, batches[0].schema(), max_rows, &mut out).unwrap();
+        let mut writer = ResultWriter::new(format, batches[0].schema(), max_rows);
         batches.iter().for_each(|b| writer.write(b, &mut out).unwrap());
         writer.finish(&mut out).unwrap();
         String::from_utf8(out).unwrap()

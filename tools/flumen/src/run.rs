@@ -33,8 +33,24 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<u8> {
     }
 }
 
-/// The configuration from file, environment and flags.
+/// The command line, or what it names, is wrong.
+#[derive(Debug)]
+pub(crate) struct UsageError(anyhow::Error);
+
+impl std::fmt::Display for UsageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// The configuration from file, environment and flags. Errors are [`UsageError`]s.
 pub(crate) fn configuration(settings: &Settings) -> anyhow::Result<Configuration> {
+    Ok(configured(settings).map_err(UsageError)?)
+}
+
+fn configured(settings: &Settings) -> anyhow::Result<Configuration> {
     let mut configuration = flumen_cluster::configuration()?;
     let default = std::path::Path::new("flumen.toml");
     if let Some(path) = settings.config.as_deref().or_else(|| default.exists().then_some(default)) {
@@ -88,13 +104,7 @@ fn standard_input() -> anyhow::Result<String> {
 }
 
 fn sql(arguments: &SqlArguments) -> anyhow::Result<u8> {
-    let texts = match texts(arguments) {
-        Ok(texts) => texts,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            return Ok(2);
-        }
-    };
+    let texts = texts(arguments).map_err(UsageError)?;
     let interrupts = Interrupts::listen()?;
     let mut session = Session::open(configuration(&arguments.settings)?)?;
     let mut code = 0;
@@ -175,7 +185,7 @@ fn execute(
     match session.execute(statement)? {
         Outcome::Rows(mut rows) => {
             interrupts.running(Some(rows.cancel_handle()));
-            let mut writer = ResultWriter::new(format, rows.schema(), arguments.max_rows, &mut out)?;
+            let mut writer = ResultWriter::new(format, rows.schema(), arguments.max_rows);
             loop {
                 match rows.next_within(POLL)? {
                     flumen_cluster::Polled::Batch(batch) => {
@@ -212,6 +222,11 @@ fn execute(
             if !arguments.quiet {
                 footer(job.progress().rows_out, progress.elapsed(), job.plan_time(), &job.progress());
             }
+        }
+        Outcome::Table(batch) => {
+            let mut writer = ResultWriter::new(format, batch.schema(), arguments.max_rows);
+            writer.write(&batch, &mut out)?;
+            writer.finish(&mut out)?;
         }
         Outcome::Text(text) => writeln!(out, "{text}")?,
         Outcome::Done(message) => {

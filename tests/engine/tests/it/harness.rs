@@ -59,7 +59,7 @@ pub(crate) fn rows(session: &mut Session, text: &str) -> Result<Vec<Vec<String>>
                 }
             },
             Outcome::Job(mut job) => while !job.wait_within(Duration::from_secs(60))? {},
-            Outcome::Text(_) | Outcome::Done(_) => {}
+            Outcome::Table(_) | Outcome::Text(_) | Outcome::Done(_) => {}
         }
     }
     Ok(rows)

@@ -43,7 +43,7 @@ fn one(session: &mut Session, text: &str, out: &mut dyn Write) -> anyhow::Result
         match session.execute(&statement)? {
             Outcome::Text(text) => writeln!(out, "{text}")?,
             Outcome::Rows(mut rows) => {
-                let mut writer = ResultWriter::new(Format::Box, rows.schema(), 40, out)?;
+                let mut writer = ResultWriter::new(Format::Box, rows.schema(), 40);
                 loop {
                     match rows.next_within(std::time::Duration::from_secs(1))? {
                         Polled::Batch(batch) => writer.write(&batch, out)?,
