@@ -9,6 +9,8 @@ use std::fmt;
 use datafusion_common::{DataFusionError, SchemaError};
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use crate::wording;
+
 /// A place in SQL text; lines and columns count from 1, columns in characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
@@ -180,6 +182,8 @@ fn find(tokens: &[TokenWithSpan], subject: &str) -> Option<Position> {
     let word = |t: &TokenWithSpan| match &t.token {
         Token::Word(w) => Some(w.value.clone()),
         Token::SingleQuotedString(s) => Some(s.clone()),
+        Token::Number(n, _) => Some(n.clone()),
+        Token::Placeholder(p) => Some(p.clone()),
         _ => None,
     };
     let place = |t: &TokenWithSpan| Position {
@@ -193,6 +197,11 @@ fn find(tokens: &[TokenWithSpan], subject: &str) -> Option<Position> {
     };
     if let Some(t) = tokens.iter().find(|t| word(t).is_some_and(|w| w.eq_ignore_ascii_case(subject))) {
         return Some(place(t));
+    }
+    // An operator, if there is only one of it.
+    if subject.chars().all(|c| c.is_ascii_punctuation()) {
+        let mut same = tokens.iter().filter(|t| t.token.to_string() == subject);
+        return same.next().filter(|_| same.next().is_none()).map(place);
     }
     // `a.b`: the word b after a dot.
     let (qualifier, name) = subject.rsplit_once('.')?;
@@ -264,8 +273,11 @@ pub(crate) fn from_datafusion(error: DataFusionError, suggestions: &Suggestions<
         DataFusionError::Collection(mut all) if !all.is_empty() => from_datafusion(all.swap_remove(0), suggestions),
         DataFusionError::SchemaError(inner, _) => from_schema_error(*inner, suggestions),
         DataFusionError::NotImplemented(message) => {
-            let message = message.lines().next().unwrap_or_default().trim_end_matches('.').to_owned();
-            SqlError::unsupported(lower_first(&message))
+            wording::not_implemented(message.lines().next().unwrap_or_default().trim_end_matches('.'))
+        }
+        // A function's arguments are the statement's fault, whatever the library calls it.
+        DataFusionError::Internal(message) if message.contains("failed to match any signature") => {
+            wording::reworded(message.lines().next().unwrap_or_default())
         }
         DataFusionError::Internal(message) => SqlError::internal(message.lines().next().unwrap_or_default().to_owned()),
         DataFusionError::SQL(parser, _) => crate::parse::syntax_error(&parser.to_string()),
@@ -277,12 +289,15 @@ pub(crate) fn from_datafusion(error: DataFusionError, suggestions: &Suggestions<
             if let Some(name) = message.strip_prefix("Invalid function '").and_then(|m| m.split('\'').next()) {
                 return unknown_function(name, suggestions);
             }
-            SqlError::invalid(lower_first(message.lines().next().unwrap_or_default().trim_end_matches('.')))
+            wording::reworded(message.lines().next().unwrap_or_default())
         }
     }
 }
 
 fn unknown_function(name: &str, suggestions: &Suggestions<'_>) -> SqlError {
+    if let Some(refusal) = wording::planned_function(name) {
+        return refusal;
+    }
     let known = (suggestions.functions)();
     let error = SqlError::new(SqlErrorKind::Unknown, format!("there is no function {name:?}")).about(name);
     match did_you_mean(&nearest(name, known.iter().map(String::as_str))) {
@@ -311,6 +326,11 @@ fn from_schema_error(error: SchemaError, suggestions: &Suggestions<'_>) -> SqlEr
                         did_you_mean(&nearest(&relation.to_string(), relations.iter().map(String::as_str)))
                     {
                         error = error.with_hint(hint);
+                    } else if !relations.is_empty() {
+                        let mut here = relations;
+                        here.sort_unstable();
+                        here.dedup();
+                        error = error.with_hint(format!("the tables here are {}", here.join(", ")));
                     }
                     return error;
                 }
@@ -341,7 +361,7 @@ fn from_schema_error(error: SchemaError, suggestions: &Suggestions<'_>) -> SqlEr
     }
 }
 
-fn lower_first(message: &str) -> String {
+pub(crate) fn lower_first(message: &str) -> String {
     let mut chars = message.chars();
     match chars.next() {
         // SQL keywords and type names at the front keep their capitals.

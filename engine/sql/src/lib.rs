@@ -28,6 +28,7 @@ mod optimize;
 pub mod parse;
 pub mod plan;
 mod stack;
+mod wording;
 
 pub use catalog::MemoryCatalog;
 pub use error::{Position, SqlError, SqlErrorKind};

@@ -298,7 +298,7 @@ fn unscaled(value: &ScalarValue) -> Option<(i128, i8)> {
 }
 
 /// An integer as a constant of a type, if it fits.
-fn integer_scalar(value: i128, data_type: &DataType) -> Option<ScalarValue> {
+pub(crate) fn integer_scalar(value: i128, data_type: &DataType) -> Option<ScalarValue> {
     Some(match data_type {
         DataType::Int8 => ScalarValue::Int8(Some(value.try_into().ok()?)),
         DataType::Int16 => ScalarValue::Int16(Some(value.try_into().ok()?)),

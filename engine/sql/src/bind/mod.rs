@@ -3,6 +3,7 @@
 pub(crate) mod aggregates;
 pub(crate) mod arithmetic;
 pub(crate) mod functions;
+pub(crate) mod rounding;
 pub(crate) mod table;
 pub(crate) mod tumble;
 pub(crate) mod types;
@@ -166,7 +167,11 @@ impl<'a> Binder<'a> {
             .collect();
         let arrow = self.front_end().build_schema(definitions).map_err(|e| {
             let message = e.strip_backtrace();
-            SqlError::invalid(message.lines().next().unwrap_or_default().to_owned())
+            let line = message.lines().next().unwrap_or_default();
+            match line.split_once("Unsupported SQL type ") {
+                Some((_, name)) => crate::wording::unknown_type(name),
+                None => crate::wording::reworded(line),
+            }
         })?;
         let fields = table.columns.iter().zip(arrow.fields()).map(|(column, field)| {
             let mut data_type = types::logical(field.data_type())

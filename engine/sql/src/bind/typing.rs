@@ -15,6 +15,7 @@ use datafusion_expr::{BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Logica
 use datafusion_optimizer::analyzer::AnalyzerRule;
 
 use super::arithmetic::{Arithmetic, integer_as_decimal, numeric_types};
+use super::rounding::rounding_cast;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -107,6 +108,20 @@ fn rewrite_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             };
             let args = vec![cast_to(*left, to_left, schema)?, cast_to(*right, to_right, schema)?];
             Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func: arithmetic.function(), args })))
+        }
+        Expr::Cast(cast) => {
+            let from = cast.expr.get_type(schema)?;
+            match rounding_cast(&cast.expr, &from, cast.field.data_type(), false) {
+                Some(call) => Ok(Transformed::yes(call)),
+                None => Ok(Transformed::no(Expr::Cast(cast))),
+            }
+        }
+        Expr::TryCast(cast) => {
+            let from = cast.expr.get_type(schema)?;
+            match rounding_cast(&cast.expr, &from, cast.field.data_type(), true) {
+                Some(call) => Ok(Transformed::yes(call)),
+                None => Ok(Transformed::no(Expr::TryCast(cast))),
+            }
         }
         other => Ok(Transformed::no(other)),
     }

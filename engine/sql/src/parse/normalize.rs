@@ -70,6 +70,23 @@ impl VisitorMut for Normalize {
         ControlFlow::Continue(())
     }
 
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<SqlError> {
+        // A number with an exponent is a DOUBLE; the binder would make it a DECIMAL.
+        if let Expr::Value(value) = expr
+            && let ast::Value::Number(text, _) = &value.value
+            && text.contains(['e', 'E'])
+        {
+            *expr = Expr::Cast {
+                kind: ast::CastKind::Cast,
+                expr: Box::new(Expr::value(ast::Value::SingleQuotedString(text.clone()))),
+                data_type: ast::DataType::Double(ast::ExactNumberInfo::None),
+                array: false,
+                format: None,
+            };
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<SqlError> {
         self.relations += 1;
         if self.relations > RELATIONS_MAX {

@@ -8,8 +8,10 @@ use flumen_core::expr::{Expr, Literal, Value};
 use flumen_core::types::LogicalType;
 
 use crate::bind::arithmetic::ArithmeticFunction;
+use crate::bind::rounding::RoundingCast;
 use crate::bind::types::logical;
 use crate::error::{Result, SqlError};
+use crate::wording::sql_types;
 
 /// Prefix of the library's functions in the engine's registry.
 pub(crate) const FUNCTION_PREFIX: &str = "datafusion:";
@@ -130,7 +132,7 @@ pub(crate) fn translate(expr: &LogicalExpr, schema: &DFSchema) -> Result<Expr> {
                 .about(column.name.clone()))
         }
         LogicalExpr::Placeholder(p) => {
-            Err(SqlError::unsupported(format!("the parameter {}", p.id)).about(p.id.clone()))
+            Err(SqlError::unsupported(format!("the parameter {}", p.id)).about(p.id.trim_start_matches([':', '@'])))
         }
         LogicalExpr::GroupingSet(_) => Err(SqlError::unsupported("GROUPING SETS, ROLLUP and CUBE")),
         other => Err(SqlError::unsupported(format!("the expression {other}"))),
@@ -233,9 +235,12 @@ fn translate_cast(inner: &LogicalExpr, to: &DataType, safe: bool, schema: &DFSch
 }
 
 fn translate_function(function: &ScalarFunction, whole: &LogicalExpr, schema: &DFSchema) -> Result<Expr> {
+    let inner: &dyn std::any::Any = function.func.inner().as_ref();
+    if let (Some(cast), [input]) = (inner.downcast_ref::<RoundingCast>(), function.args.as_slice()) {
+        return translate_cast(input, &cast.to, cast.safe, schema);
+    }
     let args = function.args.iter().map(|a| translate(a, schema)).collect::<Result<Vec<_>>>()?;
     let return_type = logical(&whole.get_type(schema).map_err(internal)?)?;
-    let inner: &dyn std::any::Any = function.func.inner().as_ref();
     if let Some(arithmetic) = inner.downcast_ref::<ArithmeticFunction>() {
         return Ok(Expr::call(arithmetic.op.name(), args, return_type));
     }
@@ -294,7 +299,14 @@ pub(crate) fn literal(value: &ScalarValue) -> Result<Literal> {
         ScalarValue::IntervalDayTime(Some(v)) => {
             Value::Interval { months: 0, days: v.days, nanos: i64::from(v.milliseconds) * 1_000_000 }
         }
-        other => return Err(SqlError::unsupported(format!("constants of type {}", other.data_type()))),
+        other => {
+            let data_type = sql_types(&other.data_type().to_string());
+            let error = SqlError::unsupported(format!("constants of type {data_type}"));
+            return Err(match data_type.starts_with("DECIMAL") {
+                true => error.with_hint("a DECIMAL has up to 38 digits; write 1e40 for a DOUBLE"),
+                false => error,
+            });
+        }
     };
     Ok(Literal { value, data_type })
 }

@@ -135,7 +135,10 @@ impl<'a> PhysicalPlanner<'a> {
             // COUNT(*) reads the narrowest column.
             let narrowest = (0..table.schema.fields.len())
                 .min_by_key(|&i| table.schema.fields[i].data_type.fixed_width().unwrap_or(usize::MAX))
-                .ok_or_else(|| SqlError::invalid(format!("table {:?} has no columns", table.name)))?;
+                .ok_or_else(|| {
+                    SqlError::invalid(format!("table {:?} has no columns; is its file empty?", table.name))
+                        .about(table.name.clone())
+                })?;
             columns.push(narrowest);
         }
         let position = |column: usize| columns.iter().position(|&c| c == column).unwrap_or(0);
@@ -637,12 +640,18 @@ fn aggregate_call(
     if args.len() > 1 {
         return Err(SqlError::unsupported(format!("{name} of several columns")).about(name));
     }
+    // Without repetition the smallest is still the smallest.
+    let distinct = params.distinct && !matches!(name, "min" | "max");
+    if distinct {
+        return Err(SqlError::unsupported(format!("{name}(DISTINCT ...)"))
+            .about("DISTINCT")
+            .with_hint(format!("aggregate a subquery: SELECT {name}(x) FROM (SELECT DISTINCT x FROM ...)")));
+    }
     Ok(AggregateCall {
         function: name.to_owned(),
         args: args.iter().map(&mut *column).collect::<Result<_>>()?,
         arg_types: args.iter().map(|a| logical_type(a, schema)).collect::<Result<_>>()?,
-        // Without repetition the smallest is still the smallest.
-        distinct: params.distinct && !matches!(name, "min" | "max"),
+        distinct,
         filter: params.filter.as_deref().map(column).transpose()?,
         return_type,
     })

@@ -121,8 +121,23 @@ impl StatementPlanner<'_> {
         };
         let suggestions = Suggestions { written: &written, in_statement: &in_statement, functions: &known };
         let bound = self.binder.bind(query.clone()).map_err(|e| from_datafusion(e, &suggestions))?;
-        check_scalar_subqueries(&bound)?;
+        check_scalar_subqueries(&bound).map_err(|error| match self.first_subquery() {
+            Some(position) => error.at(position),
+            None => error,
+        })?;
         crate::optimize::optimize(bound, self.options.now_ms).map_err(|e| from_datafusion(e, &suggestions))
+    }
+
+    /// Where the first query in parentheses begins.
+    fn first_subquery(&self) -> Option<crate::Position> {
+        let mut tokens = self.statement.tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_)));
+        let mut open = false;
+        tokens.find_map(|t| {
+            let is_select = matches!(&t.token, Token::Word(w) if w.value.eq_ignore_ascii_case("select"));
+            let found = (open && is_select).then(|| crate::parse::place(t));
+            open = t.token == Token::LParen;
+            found
+        })
     }
 
     /// The physical plan of a query, whose columns have their written names.
@@ -179,13 +194,19 @@ impl StatementPlanner<'_> {
         let mut places: Vec<Option<usize>> = vec![None; targets.len()];
         if columns.is_empty() {
             if node.schema.fields.len() != targets.len() {
+                let names: Vec<&str> = targets.iter().take(12).map(|f| f.name.as_str()).collect();
+                let more = if targets.len() > names.len() { ", ..." } else { "" };
                 return Err(SqlError::invalid(format!(
                     "table {:?} has {} columns, the query gives {}",
                     table.name,
                     targets.len(),
                     node.schema.fields.len()
                 ))
-                .about(table.name.clone()));
+                .about(table.name.clone())
+                .with_hint(format!(
+                    "its columns are {}{more}; name the ones to fill after the table",
+                    names.join(", ")
+                )));
             }
             places = (0..targets.len()).map(Some).collect();
         } else {

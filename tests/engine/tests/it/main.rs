@@ -2,4 +2,5 @@
 
 mod errors;
 mod harness;
+mod semantics;
 mod tpch;

@@ -39,6 +39,103 @@ fn names_that_are_not_there() {
 }
 
 #[test]
+fn mistakes_of_meaning_have_a_place_and_a_way_out() {
+    let cast = Some("convert one side, as in CAST(x AS DOUBLE)");
+    for (sql, message, column, hint) in [
+        ("SELECT s + 1 FROM 'f.parquet'", "there is no operator + for VARCHAR and BIGINT", 10, cast),
+        ("SELECT sum(s) FROM 'f.parquet'", "sum does not take VARCHAR; it takes numbers", 8, None),
+        ("SELECT abs('x')", "abs expects Numeric but received String", 8, None),
+        ("SELECT upper('a', 'b')", "upper expects 1 argument but received 2", 8, None),
+        (
+            "SELECT substr('a', 1, 2, 3)",
+            "substr expects 2 arguments but received 4, or expects 3 arguments but received 4",
+            8,
+            None,
+        ),
+        (
+            "SELECT a FROM 'f.parquet' WHERE s",
+            "a condition is needed, and f.s is VARCHAR",
+            33,
+            Some("compare it with something, or write IS NOT NULL"),
+        ),
+        (
+            "SELECT a FROM 'f.parquet' WHERE a = 'abc'",
+            "cannot cast 'abc' to BIGINT",
+            37,
+            Some("TRY_CAST gives NULL instead"),
+        ),
+        ("SELECT DATE '2024-13-01'", "cannot cast '2024-13-01' to DATE", 13, Some("write dates as DATE '2024-01-31'")),
+        (
+            "SELECT TIMESTAMP '2024-01-01 25:00:00'",
+            "cannot cast '2024-01-01 25:00:00' to TIMESTAMP: error parsing time",
+            18,
+            Some("write timestamps as TIMESTAMP '2024-01-31 12:00:00'"),
+        ),
+        (
+            "SELECT CAST(99999 AS SMALLINT)",
+            "cannot cast 99999 to SMALLINT: it is out of range",
+            13,
+            Some("choose a wider type; TRY_CAST gives NULL instead"),
+        ),
+        (
+            "SELECT d, sum(a) FROM 'f.parquet'",
+            "column \"d\" must be in GROUP BY or inside an aggregate",
+            8,
+            Some("add it to GROUP BY, write GROUP BY ALL, or aggregate it, as in min(d)"),
+        ),
+        (
+            "SELECT a FROM 'f.parquet' WHERE sum(a) > 1",
+            "aggregate functions are not allowed in the WHERE clause",
+            27,
+            Some("HAVING is the condition on groups"),
+        ),
+        ("SELECT a FROM 'f.parquet' ORDER BY 5", "ORDER BY 5: the query has 1 columns", 27, None),
+        (
+            "SELECT a FROM 'f.parquet' UNION SELECT a, c FROM 'f.parquet'",
+            "UNION queries have different number of columns",
+            27,
+            Some("name the same number of columns on both sides"),
+        ),
+        ("SELECT CAST(a AS INTT) FROM 'f.parquet'", "there is no type INTT", 18, Some("did you mean \"INT\"?")),
+        (
+            "CREATE TABLE t (a BIGIT) WITH ('connector' = 'filesystem', 'path' = 'f.parquet')",
+            "there is no type BIGIT",
+            19,
+            Some("did you mean \"BIGINT\"?"),
+        ),
+        (
+            "SELECT nothing.a FROM 'f.parquet'",
+            "there is no table nothing in this FROM",
+            8,
+            Some("the tables here are f"),
+        ),
+        (
+            "SELECT row_number() OVER (ORDER BY a) FROM 'f.parquet'",
+            "not supported yet: window functions (OVER)",
+            8,
+            None,
+        ),
+        ("SELECT median(a) FROM 'f.parquet'", "not supported yet: the aggregate median", 8, None),
+        ("SELECT [1, 2]", "not supported yet: constants of arrays", 8, None),
+        (
+            "SELECT count(DISTINCT a) FROM 'f.parquet'",
+            "not supported yet: count(DISTINCT ...)",
+            14,
+            Some("aggregate a subquery: SELECT count(x) FROM (SELECT DISTINCT x FROM ...)"),
+        ),
+        (
+            "SELECT (SELECT a FROM 'f.parquet')",
+            "not supported yet: a subquery as a value that may give several rows",
+            9,
+            Some("aggregate it, for instance with max(...), or add LIMIT 1"),
+        ),
+        ("SELECT :name", "not supported yet: the parameter :name", 9, None),
+    ] {
+        check(sql, message, (1, column), hint);
+    }
+}
+
+#[test]
 fn the_caret_is_under_the_word() {
     let error = Session::tpch(1).try_run("SELECT o_orderkey,\n       o_totalprize\nFROM orders").unwrap_err();
     let text = error.render();

@@ -9,16 +9,20 @@ const CHOICES: &str = include_str!("../../../semantics.toml");
 const PAGE: &str = include_str!("../../../SEMANTICS.md");
 
 #[derive(Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Page {
     choice: Vec<Choice>,
 }
 
+/// The part of a row that planning decides.
 #[derive(Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Choice {
     id: String,
     sql: String,
+    /// Such rows have tables of their own, and the engine's suite plans them.
+    #[serde(default)]
+    setup: Vec<String>,
+    #[serde(default)]
+    files: toml::Table,
     expected: Option<Vec<String>>,
     types: Option<Vec<String>>,
     error: Option<String>,
@@ -31,10 +35,16 @@ fn choices() -> Vec<Choice> {
 #[test]
 fn every_choice_is_planned_with_its_types() {
     for choice in choices() {
+        if !choice.setup.is_empty() || !choice.files.is_empty() || choice.sql.contains("<<") {
+            continue;
+        }
         let planned = Session::new(2).try_run(&choice.sql);
         let planned = match (planned, &choice.error) {
             (Ok(planned), _) => planned,
-            (Err(error), Some(_)) => panic!("{}: the error is for the engine to find: {error}", choice.id),
+            (Err(error), Some(expected)) => {
+                assert!(error.to_string().to_lowercase().contains(&expected.to_lowercase()), "{}: {error}", choice.id);
+                continue;
+            }
             (Err(error), None) => panic!("{}: {}", choice.id, error.render()),
         };
         let (graph, schema) = query(planned);
@@ -53,5 +63,10 @@ fn the_list_and_the_page_name_the_same_choices() {
         assert!(seen.insert(choice.id.clone()), "{} is there twice", choice.id);
         assert!(PAGE.contains(&format!("`{}`", choice.id)), "{} is not on the page", choice.id);
         assert_eq!(choice.expected.is_some(), choice.error.is_none(), "{}", choice.id);
+    }
+    // The ids of the page stand in the first cell of a row.
+    let cells = PAGE.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('|').nth(1));
+    for id in cells.flat_map(|cell| cell.split(',')).map(|id| id.trim().trim_matches('`')) {
+        assert!(seen.contains(id), "{id} of the page has no statement");
     }
 }

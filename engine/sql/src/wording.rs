@@ -1,0 +1,230 @@
+//! The front-end library's messages in this engine's words: SQL types, the place, and what to try.
+//!
+//! The library's errors about types and grouping are text without spans. The known ones are taken apart here by their
+//! fixed words; what is not known keeps its text, with the types renamed. A place is found from the word in question.
+
+use crate::error::{SqlError, SqlErrorKind, did_you_mean, lower_first, nearest};
+
+/// Names of types that a mistyped one is compared with.
+const TYPES: [&str; 18] = [
+    "BOOLEAN",
+    "TINYINT",
+    "SMALLINT",
+    "INT",
+    "INTEGER",
+    "BIGINT",
+    "REAL",
+    "FLOAT",
+    "DOUBLE",
+    "DECIMAL",
+    "NUMERIC",
+    "VARCHAR",
+    "CHAR",
+    "TEXT",
+    "STRING",
+    "DATE",
+    "TIME",
+    "TIMESTAMP",
+];
+
+/// Functions of other engines that are known here by name alone.
+const WINDOW_FUNCTIONS: [&str; 9] =
+    ["row_number", "rank", "dense_rank", "percent_rank", "cume_dist", "ntile", "lag", "lead", "nth_value"];
+const AGGREGATES: [&str; 16] = [
+    "median",
+    "mode",
+    "string_agg",
+    "listagg",
+    "array_agg",
+    "approx_distinct",
+    "approx_count_distinct",
+    "percentile_cont",
+    "percentile_disc",
+    "quantile_cont",
+    "corr",
+    "covar_pop",
+    "covar_samp",
+    "max_by",
+    "min_by",
+    "any_value",
+];
+
+/// The refusal of a function that is known by name; `None` for any other.
+pub(crate) fn planned_function(name: &str) -> Option<SqlError> {
+    let lower = name.to_lowercase();
+    if WINDOW_FUNCTIONS.contains(&lower.as_str()) {
+        return Some(SqlError::unsupported("window functions (OVER)").about(name));
+    }
+    AGGREGATES.contains(&lower.as_str()).then(|| SqlError::unsupported(format!("the aggregate {lower}")).about(name))
+}
+
+/// The error for a type that there is not.
+pub(crate) fn unknown_type(name: &str) -> SqlError {
+    let error = SqlError::new(SqlErrorKind::Unknown, format!("there is no type {name}")).about(name);
+    match did_you_mean(&nearest(name, TYPES)) {
+        Some(hint) => error.with_hint(hint),
+        None => {
+            error.with_hint("the types are BOOLEAN, INTEGER, BIGINT, DOUBLE, DECIMAL, VARCHAR, DATE, TIMESTAMP, ...")
+        }
+    }
+}
+
+/// What the library says it has not got.
+pub(crate) fn not_implemented(message: &str) -> SqlError {
+    if let Some(name) = after(message, "Unsupported SQL type ") {
+        return unknown_type(name.trim_end_matches('.'));
+    }
+    if message.contains("array literal") {
+        return SqlError::unsupported("constants of arrays").about("[");
+    }
+    SqlError::unsupported(lower_first(&sql_types(message)))
+}
+
+/// An error about a statement that is understood. `message` is one line.
+pub(crate) fn reworded(message: &str) -> SqlError {
+    let text = sql_types(message);
+    let text = text.as_str();
+    if let Some((left, op, right)) = after(text, "Cannot coerce arithmetic expression ")
+        .and_then(|rest| rest.strip_suffix(" to valid types"))
+        .and_then(operator)
+    {
+        return SqlError::invalid(format!("there is no operator {op} for {left} and {right}"))
+            .about(op)
+            .with_hint("convert one side, as in CAST(x AS DOUBLE)");
+    }
+    if let Some((value, to)) = after(text, "Cannot cast string '").and_then(|rest| rest.split_once("' to value of ")) {
+        return bad_constant(value, to.trim_end_matches(" type"));
+    }
+    if let Some((value, to)) = after(text, "Can't cast value ").and_then(|rest| rest.split_once(" to type ")) {
+        return SqlError::invalid(format!("cannot cast {value} to {to}: it is out of range"))
+            .about(value)
+            .with_hint("choose a wider type; TRY_CAST gives NULL instead");
+    }
+    if let Some((value, why)) = after(text, "Error parsing timestamp from '").and_then(|rest| rest.split_once("': ")) {
+        return SqlError::invalid(format!("cannot cast '{value}' to TIMESTAMP: {why}"))
+            .about(value)
+            .with_hint("write timestamps as TIMESTAMP '2024-01-31 12:00:00'");
+    }
+    if text.contains("must be in GROUP BY or an aggregate function")
+        && let Some(name) = after(text, "column \"").and_then(|rest| rest.split('"').next())
+    {
+        let column = name.rsplit('.').next().unwrap_or(name);
+        return SqlError::invalid(format!("column {column:?} must be in GROUP BY or inside an aggregate"))
+            .about(column)
+            .with_hint(format!("add it to GROUP BY, write GROUP BY ALL, or aggregate it, as in min({column})"));
+    }
+    if let Some((expr, found)) = after(text, "non-boolean predicate '").and_then(|rest| rest.split_once("' returning "))
+    {
+        return SqlError::invalid(format!("a condition is needed, and {expr} is {found}"))
+            .about(expr.rsplit('.').next().unwrap_or(expr))
+            .with_hint("compare it with something, or write IS NOT NULL");
+    }
+    if let Some(numbers) = after(text, "column out of bounds, specified: ")
+        && let Some((asked, columns)) = numbers.split_once(", max: ")
+    {
+        return SqlError::invalid(format!("ORDER BY {asked}: the query has {columns} columns")).about("ORDER");
+    }
+    for (words, subject, hint) in [
+        ("not allowed in the WHERE clause", "WHERE", "HAVING is the condition on groups"),
+        ("UNION queries have different number of columns", "UNION", "name the same number of columns on both sides"),
+        ("in LIKE expression", "LIKE", "LIKE compares text with text; CAST(... AS VARCHAR)"),
+        ("LIMIT", "LIMIT", "LIMIT takes a whole number that is not negative"),
+    ] {
+        if text.contains(words) {
+            let message = text.split(". ").next().unwrap_or(text);
+            return SqlError::invalid(lower_first(message)).about(subject).with_hint(hint);
+        }
+    }
+    function(text).unwrap_or_else(|| SqlError::invalid(lower_first(text.trim_end_matches('.'))))
+}
+
+fn bad_constant(value: &str, to: &str) -> SqlError {
+    let hint = match to {
+        "DATE" => "write dates as DATE '2024-01-31'",
+        to if to.starts_with("TIMESTAMP") => "write timestamps as TIMESTAMP '2024-01-31 12:00:00'",
+        _ => "TRY_CAST gives NULL instead",
+    };
+    SqlError::invalid(format!("cannot cast '{value}' to {to}")).about(value).with_hint(hint)
+}
+
+/// A function and its arguments: the name is between quotes, what is wrong comes after it.
+fn function(text: &str) -> Option<SqlError> {
+    let (_, rest) = text.split_once("unction '")?;
+    let (name, rest) = rest.split_once('\'')?;
+    let wrong = if let Some(alternatives) = after(rest, "signature, errors: ") {
+        let own = format!("Function '{name}' ");
+        let all: Vec<String> = alternatives
+            .split("Error during planning: ")
+            .map(|one| one.trim_matches([',', ' ']).replace(&own, ""))
+            .filter(|one| !one.is_empty())
+            .collect();
+        format!("{name} {}", all.join(", or "))
+    } else if let Some(inner) = after(rest, "failed with: Error during planning: ") {
+        inner.to_owned()
+    } else {
+        format!("{name}{rest}")
+    };
+    let wrong = wrong.split(" No function matches").next().unwrap_or(&wrong).trim_end_matches('.');
+    let wrong = wrong.replace("expects 1 arguments", "expects 1 argument");
+    Some(SqlError::invalid(wrong).about(name))
+}
+
+fn after<'a>(text: &'a str, words: &str) -> Option<&'a str> {
+    text.split_once(words).map(|(_, rest)| rest)
+}
+
+/// `VARCHAR + BIGINT`.
+fn operator(text: &str) -> Option<(&str, &str, &str)> {
+    let op = ["+", "-", "*", "/", "%"].into_iter().find(|op| text.contains(&format!(" {op} ")))?;
+    let (left, right) = text.split_once(&format!(" {op} "))?;
+    Some((left, op, right))
+}
+
+/// The text with Arrow's names of types replaced by SQL's.
+pub(crate) fn sql_types(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut word = String::new();
+    // A blank at the end lets go of the last word.
+    for c in text.chars().chain([' ']) {
+        if c.is_alphanumeric() || c == '_' {
+            word.push(c);
+            continue;
+        }
+        out.push_str(match word.as_str() {
+            "Utf8" | "Utf8View" | "LargeUtf8" => "VARCHAR",
+            "Boolean" => "BOOLEAN",
+            "Int8" => "TINYINT",
+            "Int16" => "SMALLINT",
+            "Int32" => "INTEGER",
+            "Int64" => "BIGINT",
+            "Float32" => "REAL",
+            "Float64" => "DOUBLE",
+            "Date32" => "DATE",
+            "Decimal128" | "Decimal256" => "DECIMAL",
+            other => other,
+        });
+        word.clear();
+        out.push(c);
+    }
+    out.pop();
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_renamed_as_whole_words() {
+        assert_eq!(
+            sql_types("Utf8 + Int64, Decimal128(4, 2), MyInt64 in Int8"),
+            "VARCHAR + BIGINT, DECIMAL(4, 2), MyInt64 in TINYINT"
+        );
+        assert_eq!(sql_types(""), "");
+    }
+
+    #[test]
+    fn unknown_messages_keep_their_text() {
+        assert_eq!(reworded("Something else about Utf8.").to_string(), "something else about VARCHAR");
+    }
+}
