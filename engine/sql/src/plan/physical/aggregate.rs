@@ -1,0 +1,190 @@
+//! GROUP BY: in one phase where one subtask has all rows, else in two.
+
+use std::sync::Arc;
+
+use datafusion_common::DFSchema;
+use datafusion_expr::expr::AggregateFunction as AggregateExpr;
+use datafusion_expr::{Aggregate, Expr as LogicalExpr, LogicalPlan};
+use flumen_core::expr::Expr;
+use flumen_core::graph::Partitioner;
+use flumen_core::spec::relational::{AggregateCall, AggregatePhase, HashAggregateSpec};
+use flumen_core::types::{Field, LogicalType, Schema, SchemaRef};
+
+use super::super::expr::{logical_type, translate};
+use super::super::node::{Node, Op, plain_columns, substitute};
+use super::super::state::state_fields;
+use crate::bind::aggregates::AggregateFunction;
+use crate::bind::types::logical;
+use crate::error::{Result, SqlError};
+use crate::optimize::estimate;
+
+use super::window::{tumbling, windowed};
+use super::{PhysicalPlanner, fields, translate_all};
+
+impl PhysicalPlanner<'_> {
+    pub(super) fn aggregate(&mut self, aggregate: &Aggregate) -> Result<Node> {
+        let input_schema = aggregate.input.schema();
+        let groups = translate_all(&aggregate.group_expr, input_schema)?;
+        let mut calls = Vec::with_capacity(aggregate.aggr_expr.len());
+        // Columns of the input of the aggregation: keys first, then arguments and filters, each once.
+        let mut expressions = groups.clone();
+        let mut fields_in = Vec::with_capacity(groups.len());
+        for (index, e) in aggregate.group_expr.iter().enumerate() {
+            let field = &aggregate.schema.fields()[index];
+            fields_in.push(Field::new(field.name(), logical_type(e, input_schema)?, field.is_nullable()));
+        }
+        for (index, expr) in aggregate.aggr_expr.iter().enumerate() {
+            let field = &aggregate.schema.fields()[groups.len() + index];
+            let mut column = |e: &LogicalExpr| -> Result<usize> {
+                let translated = translate(e, input_schema)?;
+                if let Some(found) = expressions[groups.len()..].iter().position(|x| *x == translated) {
+                    return Ok(groups.len() + found);
+                }
+                // A key that is also an argument is read once.
+                if let Some(found) = expressions[..groups.len()].iter().position(|x| *x == translated) {
+                    return Ok(found);
+                }
+                expressions.push(translated);
+                let nullable = datafusion_expr::ExprSchemable::nullable(e, input_schema.as_ref()).unwrap_or(true);
+                fields_in.push(Field::new(
+                    format!("arg_{}", fields_in.len()),
+                    logical_type(e, input_schema)?,
+                    nullable,
+                ));
+                Ok(expressions.len() - 1)
+            };
+            calls.push(aggregate_call(expr, input_schema, logical(field.data_type())?, &mut column)?);
+        }
+        let child = self.node(&aggregate.input)?;
+        let estimated = estimate::rows(&LogicalPlan::Aggregate(aggregate.clone()));
+        let fields_out = fields(&aggregate.schema)?;
+        if let Some((base, columns, window)) = windowed(&child) {
+            let on_window = groups.iter().any(
+                |g| matches!(substitute(g, &columns), Expr::Column(c) if c >= window.width && c < window.width + 2),
+            );
+            if on_window {
+                return tumbling(base, &columns, &window, &expressions, &fields_in, groups.len(), calls, fields_out);
+            }
+        }
+        if child.updating {
+            return Err(SqlError::unsupported("aggregation of results that change").about("GROUP"));
+        }
+        let (child, keys) = child.project_for_aggregate(expressions, fields_in, &mut calls, groups.len());
+        Ok(self.two_phases(child, keys, calls, fields_out, estimated))
+    }
+
+    /// Local and global, or all in one.
+    pub(super) fn two_phases(
+        &self,
+        child: Node,
+        group_by: Vec<usize>,
+        calls: Vec<AggregateCall>,
+        fields_out: Vec<Field>,
+        estimated: f64,
+    ) -> Node {
+        let continuous = !child.bounded;
+        let rows = estimated.min(child.rows.max(1.0));
+        let estimated_groups = (!group_by.is_empty()).then_some(rows as u64);
+        let output: SchemaRef = Arc::new(Schema::new(fields_out));
+        let keys = group_by.len();
+        let spec = |group_by: Vec<usize>, calls: Vec<AggregateCall>, phase: AggregatePhase, continuous: bool| {
+            Op::Aggregate(HashAggregateSpec { group_by, aggregates: calls, phase, continuous, estimated_groups })
+        };
+        let parallelism = child.parallelism;
+        let key_columns: Vec<usize> = (0..keys).collect();
+        let mut node = if parallelism == 1 && !continuous {
+            child.then(spec(group_by, calls, AggregatePhase::Single, false), output, rows)
+        } else if calls.iter().any(|c| c.distinct) || continuous {
+            // Distinct values must meet before they are counted; and a changelog is kept where the key lives.
+            let (partitioner, target) = if keys == 0 {
+                (if parallelism == 1 { Partitioner::Forward } else { Partitioner::Global }, 1)
+            } else {
+                (Partitioner::KeyGroup { columns: group_by.clone() }, parallelism)
+            };
+            child.exchange(partitioner, target, spec(group_by, calls, AggregatePhase::Single, continuous), output, rows)
+        } else {
+            let local_fields = group_by
+                .iter()
+                .map(|&c| child.schema.fields[c].clone())
+                .chain(calls.iter().flat_map(state_fields))
+                .collect();
+            let local_rows = (rows * f64::from(parallelism)).min(child.rows.max(1.0));
+            let local = spec(group_by, calls.clone(), AggregatePhase::Local, false);
+            let node = child.then(local, Arc::new(Schema::new(local_fields)), local_rows);
+            let (partitioner, target) = if keys == 0 {
+                (Partitioner::Global, 1)
+            } else {
+                (Partitioner::KeyGroup { columns: key_columns.clone() }, parallelism)
+            };
+            node.exchange(partitioner, target, spec(key_columns, calls, AggregatePhase::Global, false), output, rows)
+        };
+        node.updating = continuous;
+        node
+    }
+}
+
+pub(super) fn aggregate_call(
+    expr: &LogicalExpr,
+    schema: &DFSchema,
+    return_type: LogicalType,
+    column: &mut impl FnMut(&LogicalExpr) -> Result<usize>,
+) -> Result<AggregateCall> {
+    let mut inner = expr;
+    while let LogicalExpr::Alias(alias) = inner {
+        inner = &alias.expr;
+    }
+    let LogicalExpr::AggregateFunction(AggregateExpr { func, params }) = inner else {
+        return Err(SqlError::internal(format!("{inner} is not an aggregate")));
+    };
+    let name = func.name();
+    let any: &dyn std::any::Any = func.inner().as_ref();
+    if any.downcast_ref::<AggregateFunction>().is_none() {
+        return Err(SqlError::unsupported(format!("the aggregate {name}")).about(name));
+    }
+    if !params.order_by.is_empty() {
+        return Err(SqlError::unsupported(format!("ORDER BY inside {name}")).about(name));
+    }
+    // A count of a constant counts rows.
+    let counts_rows =
+        name == "count" && params.args.iter().all(|a| matches!(a, LogicalExpr::Literal(v, _) if !v.is_null()));
+    let args: &[LogicalExpr] = if counts_rows { &[] } else { &params.args };
+    if args.len() > 1 {
+        return Err(SqlError::unsupported(format!("{name} of several columns")).about(name));
+    }
+    // Without repetition the smallest is still the smallest.
+    let distinct = params.distinct && !matches!(name, "min" | "max");
+    if distinct {
+        return Err(SqlError::unsupported(format!("{name}(DISTINCT ...)"))
+            .about("DISTINCT")
+            .with_hint(format!("aggregate a subquery: SELECT {name}(x) FROM (SELECT DISTINCT x FROM ...)")));
+    }
+    Ok(AggregateCall {
+        function: name.to_owned(),
+        args: args.iter().map(&mut *column).collect::<Result<_>>()?,
+        arg_types: args.iter().map(|a| logical_type(a, schema)).collect::<Result<_>>()?,
+        distinct,
+        filter: params.filter.as_deref().map(column).transpose()?,
+        return_type,
+    })
+}
+
+impl Node {
+    /// Computes the inputs of an aggregation, unless they are all columns already; then the calls are pointed to them.
+    pub(super) fn project_for_aggregate(
+        self,
+        expressions: Vec<Expr>,
+        fields: Vec<Field>,
+        calls: &mut [AggregateCall],
+        keys: usize,
+    ) -> (Self, Vec<usize>) {
+        if let Some(columns) = plain_columns(&expressions) {
+            for call in calls {
+                for arg in call.args.iter_mut().chain(call.filter.as_mut()) {
+                    *arg = columns[*arg];
+                }
+            }
+            return (self, columns[..keys].to_vec());
+        }
+        (self.project(expressions, fields), (0..keys).collect())
+    }
+}

@@ -1,0 +1,240 @@
+//! Joins: which side is built, how the rows of both sides meet, who listens to a runtime filter.
+
+use std::sync::Arc;
+
+use datafusion_common::{JoinType, NullEquality};
+use datafusion_expr::{Join, LogicalPlan};
+use flumen_core::expr::{Expr, Literal, Value};
+use flumen_core::graph::Partitioner;
+use flumen_core::spec::relational::{AggregatePhase, HashJoinSpec, JoinKind};
+use flumen_core::types::{Field, LogicalType, Schema};
+
+use super::super::expr::{logical_type, translate};
+use super::super::node::{Input, Node, Op, row_bytes};
+use crate::error::{Result, SqlError};
+use crate::optimize::estimate;
+
+use super::{PhysicalPlanner, fields, nullable, reach};
+
+/// Largest build side that is copied to every subtask.
+const BROADCAST_BYTES_MAX: f64 = 256.0 * 1024.0 * 1024.0;
+/// Moving a row to another subtask, against putting it into a hash table (which is 1).
+const EXCHANGE_COST: f64 = 0.5;
+
+impl PhysicalPlanner<'_> {
+    pub(super) fn join(&mut self, join: &Join) -> Result<Node> {
+        let (kind, swapped) = match join.join_type {
+            JoinType::Inner => (JoinKind::Inner, false),
+            JoinType::Left => (JoinKind::Left, false),
+            JoinType::Right => (JoinKind::Left, true),
+            JoinType::LeftSemi => (JoinKind::LeftSemi, false),
+            JoinType::RightSemi => (JoinKind::LeftSemi, true),
+            JoinType::LeftAnti => (JoinKind::LeftAnti, false),
+            JoinType::RightAnti => (JoinKind::LeftAnti, true),
+            JoinType::Full => return Err(SqlError::unsupported("FULL JOIN").about("FULL")),
+            JoinType::LeftMark | JoinType::RightMark => {
+                return Err(SqlError::unsupported("IN or EXISTS with a subquery inside an OR").about("OR"));
+            }
+        };
+        let (left, right) = (self.node(&join.left)?, self.node(&join.right)?);
+        for side in [&left, &right] {
+            if !side.bounded || side.updating {
+                return Err(SqlError::unsupported("joins of data that does not end").about("JOIN"));
+            }
+        }
+        let (left_schema, right_schema) = (join.left.schema(), join.right.schema());
+        let mut pairs = Vec::with_capacity(join.on.len());
+        for (l, r) in &join.on {
+            let (lt, rt) = (logical_type(l, left_schema)?, logical_type(r, right_schema)?);
+            if lt != rt {
+                return Err(SqlError::unsupported(format!("a join of {l}, which is {lt}, with {r}, which is {rt}")));
+            }
+            if join.null_aware && (nullable(l, left_schema) || nullable(r, right_schema)) {
+                return Err(SqlError::unsupported("NOT IN with a subquery whose values may be NULL")
+                    .about("IN")
+                    .with_hint("write NOT EXISTS, or filter with IS NOT NULL on both sides"));
+            }
+            pairs.push((translate(l, left_schema)?, translate(r, right_schema)?, lt));
+        }
+        let estimated = estimate::rows(&LogicalPlan::Join(join.clone()));
+        // Widths are those of the logical sides: a side of which no column is needed has one all the same.
+        let widths = (left_schema.fields().len(), right_schema.fields().len());
+        let mut output = fields(&join.schema)?;
+        // Inner joins build on the side that needs less memory.
+        let size = |n: &Node| n.rows * (row_bytes(&n.schema) + 16.0);
+        let swapped = if kind == JoinKind::Inner { size(&left) < size(&right) } else { swapped };
+        let (probe, build) = if swapped { (right, left) } else { (left, right) };
+        let (mut probe_keys, mut build_keys): (Vec<Expr>, Vec<Expr>) =
+            pairs.iter().map(|(l, r, _)| if swapped { (r.clone(), l.clone()) } else { (l.clone(), r.clone()) }).unzip();
+        let mut types: Vec<LogicalType> = pairs.into_iter().map(|(_, _, t)| t).collect();
+        if probe_keys.is_empty() {
+            // A cross product is a join on a constant.
+            let one = Expr::Literal(Literal { value: Value::Int(1), data_type: LogicalType::Int32 });
+            probe_keys.push(one.clone());
+            build_keys.push(one);
+            types.push(LogicalType::Int32);
+        }
+        let cross = join.on.is_empty();
+        let (probe_width, build_width) = if swapped { (widths.1, widths.0) } else { widths };
+        let (probe, probe_columns) = with_keys(probe, &probe_keys, &types);
+        let (build, build_columns) = with_keys(build, &build_keys, &types);
+        // Conditions beyond equalities, over probe columns then build columns as they are now.
+        let full_probe = probe.schema.fields.len();
+        let condition = match &join.filter {
+            None => None,
+            Some(filter) => {
+                let both = left_schema.join(right_schema).map_err(|e| SqlError::internal(e.strip_backtrace()))?;
+                let place = |c: usize| {
+                    let (on_left, index) = if c < widths.0 { (true, c) } else { (false, c - widths.0) };
+                    if on_left == swapped { full_probe + index } else { index }
+                };
+                Some(translate(filter, &both)?.map_columns(&place))
+            }
+        };
+        // The output in the order of the logical plan.
+        let semi = matches!(kind, JoinKind::LeftSemi | JoinKind::LeftAnti);
+        let mut projection: Vec<usize> = if semi {
+            (0..probe_width).collect()
+        } else {
+            let probe_part = 0..probe_width;
+            let build_part = full_probe..full_probe + build_width;
+            if swapped { build_part.chain(probe_part).collect() } else { probe_part.chain(build_part).collect() }
+        };
+        if projection.is_empty() {
+            projection.push(0);
+            output = vec![probe.schema.fields[0].clone()];
+        }
+        let parallelism = probe.parallelism.max(build.parallelism);
+        let copies = f64::from(parallelism);
+        let broadcast_cost = build.rows * copies * (1.0 + EXCHANGE_COST);
+        let exchange_cost = (build.rows + probe.rows) * EXCHANGE_COST + build.rows;
+        let broadcast = cross || (broadcast_cost <= exchange_cost && size(&build) * copies <= BROADCAST_BYTES_MAX);
+        let build_unique = is_unique(&build, &build_columns);
+        let mut probe = probe;
+        let alone = parallelism == 1;
+        let runtime_filter = (matches!(kind, JoinKind::Inner | JoinKind::LeftSemi) && !cross && (broadcast || alone))
+            .then(|| self.publish(&mut probe, &probe_columns))
+            .flatten();
+        let spec = HashJoinSpec {
+            kind,
+            build_keys: build_columns.clone(),
+            probe_keys: probe_columns.clone(),
+            filter: condition,
+            projection: Some(projection),
+            null_equals_null: join.null_equality == NullEquality::NullEqualsNull,
+            build_unique,
+            runtime_filter,
+        };
+        let (build_partitioner, probe_partitioner) = if alone {
+            (Partitioner::Forward, Partitioner::Forward)
+        } else if broadcast {
+            (Partitioner::Broadcast, reach(&probe, parallelism))
+        } else {
+            (Partitioner::Hash { columns: build_columns }, Partitioner::Hash { columns: probe_columns })
+        };
+        Ok(Node {
+            op: Op::Join(spec),
+            inputs: vec![
+                Input { node: build, partitioner: build_partitioner },
+                Input { node: probe, partitioner: probe_partitioner },
+            ],
+            schema: Arc::new(Schema::new(output)),
+            parallelism,
+            rows: estimated,
+            bounded: true,
+            updating: false,
+        })
+    }
+
+    /// Lets the scan that these columns come from listen to a new runtime filter, if there is one such scan.
+    pub(super) fn publish(&mut self, probe: &mut Node, columns: &[usize]) -> Option<u32> {
+        let id = self.runtime_filters;
+        listen(probe, columns, id).then(|| {
+            self.runtime_filters += 1;
+            id
+        })
+    }
+}
+
+/// Adds the keys that are not columns to the output of a node.
+pub(super) fn with_keys(node: Node, keys: &[Expr], types: &[LogicalType]) -> (Node, Vec<usize>) {
+    let width = node.schema.fields.len();
+    let mut fields = node.schema.fields.clone();
+    let mut expressions: Vec<Expr> = (0..width).map(Expr::Column).collect();
+    let mut columns = Vec::with_capacity(keys.len());
+    for (key, data_type) in keys.iter().zip(types) {
+        match key {
+            Expr::Column(c) => columns.push(*c),
+            other => {
+                columns.push(expressions.len());
+                fields.push(Field::new(format!("join_key_{}", expressions.len() - width), data_type.clone(), true));
+                expressions.push(other.clone());
+            }
+        }
+    }
+    if expressions.len() == width {
+        return (node, columns);
+    }
+    (node.project(expressions, fields), columns)
+}
+
+/// Whether no two rows agree in these columns, as far as the plan shows: a grouping by them, or by some of them.
+pub(super) fn is_unique(node: &Node, columns: &[usize]) -> bool {
+    match &node.op {
+        Op::Aggregate(spec) => {
+            spec.phase != AggregatePhase::Local && (0..spec.group_by.len()).all(|key| columns.contains(&key))
+        }
+        Op::Filter { .. } | Op::Sort(_) | Op::Limit(_) | Op::Watermark(_) => {
+            node.inputs.first().is_some_and(|i| is_unique(&i.node, columns))
+        }
+        Op::Project { expressions } => {
+            let below: Option<Vec<usize>> = columns
+                .iter()
+                .map(|&c| if let Expr::Column(below) = expressions[c] { Some(below) } else { None })
+                .collect();
+            below.is_some_and(|below| node.inputs.first().is_some_and(|i| is_unique(&i.node, &below)))
+        }
+        Op::Join(spec) if matches!(spec.kind, JoinKind::LeftSemi | JoinKind::LeftAnti) => {
+            let below: Vec<usize> = columns.iter().map(|&c| spec.projection.as_ref().map_or(c, |p| p[c])).collect();
+            node.inputs.get(1).is_some_and(|i| is_unique(&i.node, &below))
+        }
+        _ => false,
+    }
+}
+
+/// Finds the scan whose columns these are and lets it listen. Only operators through which dropping rows that cannot
+/// match later changes nothing are passed.
+pub(super) fn listen(node: &mut Node, columns: &[usize], id: u32) -> bool {
+    match &mut node.op {
+        Op::Source { spec, .. } => {
+            // A scan that stops after some rows must not have others dropped first.
+            if spec.limit.is_some() || !node.bounded {
+                return false;
+            }
+            spec.runtime_filters.push((id, columns.to_vec()));
+            true
+        }
+        Op::Filter { .. } => listen(&mut node.inputs[0].node, columns, id),
+        Op::Project { expressions } => {
+            let below: Option<Vec<usize>> = columns
+                .iter()
+                .map(|&c| if let Expr::Column(below) = expressions[c] { Some(below) } else { None })
+                .collect();
+            below.is_some_and(|below| listen(&mut node.inputs[0].node, &below, id))
+        }
+        Op::Join(spec) => {
+            let inner = spec.kind == JoinKind::Inner;
+            let below: Vec<usize> = columns.iter().map(|&c| spec.projection.as_ref().map_or(c, |p| p[c])).collect();
+            let probe_width = node.inputs[1].node.schema.fields.len();
+            if below.iter().all(|&c| c < probe_width) {
+                return listen(&mut node.inputs[1].node, &below, id);
+            }
+            if inner && below.iter().all(|&c| c >= probe_width) {
+                let below: Vec<usize> = below.iter().map(|c| c - probe_width).collect();
+                return listen(&mut node.inputs[0].node, &below, id);
+            }
+            false
+        }
+        _ => false,
+    }
+}
