@@ -204,7 +204,7 @@ fn run(session: &mut Session, case: &Case) -> Result<(), String> {
             }
             job.wait_within(DEADLINE).map(|ended| assert!(ended, "{}: it does not end", case.sql))
         }
-        Outcome::Text(_) | Outcome::Done(_) => panic!("{} is not a job", case.sql),
+        Outcome::Table(_) | Outcome::Text(_) | Outcome::Done(_) => panic!("{} is not a job", case.sql),
     };
     match (case.end, result) {
         (End::Finished, Ok(())) | (End::Cancelled, Err(SessionError::Cancelled)) => Ok(()),
