@@ -101,6 +101,20 @@ pub(crate) struct DemoArguments {
 pub(crate) enum Benchmark {
     /// TPC-H queries over Parquet files
     Tpch(TpchArguments),
+    /// Answer queries from standard input, one JSON string a line, with one JSON object a line: times and rows
+    #[command(after_help = "Example:\n  echo '\"SELECT 1\"' | flumen bench queries --threads 1")]
+    Queries(QueriesArguments),
+}
+
+/// Arguments of `flumen bench queries`.
+#[derive(Debug, Args)]
+pub(crate) struct QueriesArguments {
+    /// Number of threads to run with
+    #[arg(long, default_value_t = 1)]
+    pub(crate) threads: u32,
+    /// Settings.
+    #[command(flatten)]
+    pub(crate) settings: Settings,
 }
 
 /// Arguments of `flumen bench tpch`.

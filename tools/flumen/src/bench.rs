@@ -2,8 +2,11 @@
 //!
 //! A query runs once cold (a fresh session: plan, footers) and then `runs` times hot in the same session. Wall time is
 //! from the text to the last row; CPU time is that of the whole process.
+//!
+//! `flumen bench queries` lets a driver choose the queries and their order: it stays, answers a line with a line, and is
+//! one of the engines that `benches/compare` takes turns with.
 
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -12,10 +15,10 @@ use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use cpu_time::ProcessTime;
 use flumen::tpch;
 use flumen_cluster::{Outcome, Polled, Session};
-use flumen_config::Origin;
+use flumen_config::{Configuration, Origin};
 use serde::Serialize;
 
-use crate::arguments::TpchArguments;
+use crate::arguments::{QueriesArguments, TpchArguments};
 use crate::run::configuration;
 
 /// One measured query.
@@ -92,6 +95,36 @@ pub(crate) fn tpch(arguments: &TpchArguments) -> anyhow::Result<u8> {
     Ok(0)
 }
 
+/// One query that a driver asked for.
+#[derive(Serialize)]
+struct Answered<'a> {
+    wall_s: f64,
+    cpu_s: f64,
+    rows: &'a [Vec<String>],
+}
+
+/// Answers queries from standard input in one session, until it ends. The first line names the version.
+pub(crate) fn queries(arguments: &QueriesArguments) -> anyhow::Result<u8> {
+    let mut session = Session::open(with_threads(configuration(&arguments.settings)?, arguments.threads)?)?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", serde_json::json!({ "version": env!("CARGO_PKG_VERSION") }))?;
+    for line in std::io::stdin().lock().lines() {
+        let text: String = serde_json::from_str(&line?).context("a line of input is not a JSON string")?;
+        let run = run(&mut session, &text)?;
+        let answered = Answered { wall_s: run.wall.as_secs_f64(), cpu_s: run.cpu.as_secs_f64(), rows: &run.rows };
+        writeln!(out, "{}", serde_json::to_string(&answered)?)?;
+        out.flush()?;
+    }
+    Ok(0)
+}
+
+fn with_threads(mut configuration: Configuration, threads: u32) -> anyhow::Result<Configuration> {
+    for key in ["parallelism.default", "taskmanager.worker-threads"] {
+        configuration.set(key, &threads.to_string(), Origin::Flag)?;
+    }
+    Ok(configuration)
+}
+
 fn measure(
     arguments: &TpchArguments,
     directory: &Path,
@@ -99,12 +132,8 @@ fn measure(
     number: u32,
     text: &str,
 ) -> anyhow::Result<Measured> {
-    let mut configuration = configuration(&arguments.settings)?;
-    for key in ["parallelism.default", "taskmanager.worker-threads"] {
-        configuration.set(key, &threads.to_string(), Origin::Flag)?;
-    }
     let text = tpch::query_over(text, directory);
-    let mut session = Session::open(configuration)?;
+    let mut session = Session::open(with_threads(configuration(&arguments.settings)?, threads)?)?;
     let cold = run(&mut session, &text).with_context(|| format!("query {number}"))?;
     let expected = tpch::answer(number, arguments.scale);
     let check = |run: &Run| match &expected {

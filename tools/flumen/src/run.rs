@@ -29,6 +29,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Verb::Sql(arguments) => sql(&arguments),
         Verb::Demo(arguments) => crate::demo::demo(&arguments),
         Verb::Bench(Benchmark::Tpch(arguments)) => crate::bench::tpch(&arguments),
+        Verb::Bench(Benchmark::Queries(arguments)) => crate::bench::queries(&arguments),
         Verb::Config { changed, markdown } => config(changed, markdown),
     }
 }
