@@ -59,7 +59,7 @@ impl Agenda {
     /// A task dies again and again.
     pub(crate) fn of_kills(rng: &mut Rng) -> Self {
         let at = |_| Duration::from_micros(rng.below(SPAN.as_micros() as u64));
-        let mut entries: Vec<_> = (0..20).map(at).map(|at| (at, Trouble::KillTask)).collect();
+        let mut entries: Vec<_> = (0..8).map(at).map(|at| (at, Trouble::KillTask)).collect();
         entries.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
         Self { entries }
     }

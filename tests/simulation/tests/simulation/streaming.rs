@@ -24,14 +24,13 @@ const STEPS_MAX: u64 = 20_000_000;
 /// Submissions that may fail in a row while storage does.
 const SUBMISSIONS_MAX: u32 = 8;
 
-/// One of these for each submission.
-const PARALLELISMS: [u32; 4] = [1, 2, 3, 5];
-
 /// What a seed stands for.
 #[derive(Debug)]
 pub(crate) struct Plan {
     seed: u64,
     job: WindowedSum,
+    /// One of these for each submission. A plan for one and a plan for many still differ.
+    parallelisms: &'static [u32],
     settings: Vec<(&'static str, String)>,
     pace: Pace,
     hostile: Option<HostileOptions>,
@@ -49,7 +48,7 @@ impl Plan {
             ("execution.batch-size", batch_rows.to_string()),
             ("execution.checkpointing.dir", "/checkpoints".to_owned()),
             ("execution.checkpointing.interval", format!("{} ms", 15 + rng.below(400))),
-            ("execution.checkpointing.timeout", millis(&mut rng, &[200, 2000, 600_000])),
+            ("execution.checkpointing.timeout", millis(&mut rng, &[5000, 600_000])),
             ("execution.checkpointing.max-concurrent-checkpoints", (1 + rng.below(3)).to_string()),
             ("execution.checkpointing.min-pause", millis(&mut rng, &[0, 0, 30])),
             ("execution.checkpointing.tolerable-failed-checkpoints", rng.below(4).to_string()),
@@ -70,15 +69,16 @@ impl Plan {
             delay_steps_max: 1 + rng.below(16),
             pieces_max: 1 + rng.below(4),
             break_chance: if rng.chance(0.5) { 0.0 } else { 2e-6 },
-            steps_per_run: 8 + rng.below(64) as usize,
+            steps_per_run: 64 + rng.below(256) as usize,
         });
         Self {
             seed,
             job: WindowedSum { rows, rows_per_second: rows / 2, keys: 1 + rng.below(40), step_ms },
+            parallelisms: if rng.chance(0.25) { &[1] } else { &[2, 3, 5] },
             settings,
             pace: Pace {
                 step_max: Duration::from_micros([0, 2, 50, 300][rng.below(4) as usize]),
-                work_delay_max: Duration::from_micros([0, 500, 20_000][rng.below(3) as usize]),
+                work_delay_max: Duration::from_micros([0, 500, 5_000][rng.below(3) as usize]),
             },
             hostile,
             late_messages: rng.chance(0.5),
@@ -89,8 +89,9 @@ impl Plan {
     /// Makes restores frequent, and channels of different speed, so that a bug of either soon shows.
     fn provoke(&mut self) {
         self.agenda = Agenda::of_kills(&mut Rng::stream(self.seed, "kills"));
-        self.pace = Pace { step_max: Duration::from_micros(50), work_delay_max: Duration::from_millis(20) };
-        let options = HostileOptions { delay_steps_max: 64, steps_per_run: 8, ..HostileOptions::default() };
+        self.parallelisms = &[2, 3, 5];
+        self.pace = Pace { step_max: Duration::from_micros(50), work_delay_max: Duration::from_millis(5) };
+        let options = HostileOptions { delay_steps_max: 64, steps_per_run: 128, ..HostileOptions::default() };
         self.hostile = Some(options);
         self.settings.push(("execution.checkpointing.interval", "50 ms".to_owned()));
         self.settings.push(("restart-strategy.type", "fixed-delay".to_owned()));
@@ -173,7 +174,7 @@ pub(crate) fn run(seed: u64, sabotage: Sabotage) -> Result<Report, String> {
         parallelism: 0,
         submissions: 0,
     };
-    let result = run.to_the_end();
+    let result = run.play();
     let Run { plan, disk, machine, mut report, .. } = run;
     report.counts = machine.trace.counts();
     report.storage_faults = disk.fault_count();
@@ -195,7 +196,8 @@ struct Run {
 }
 
 impl Run {
-    fn to_the_end(&mut self) -> Result<(), String> {
+    /// Processes, one after another, until the job has finished; then what must hold.
+    fn play(&mut self) -> Result<(), String> {
         let mut incarnations = 0;
         loop {
             incarnations += 1;
@@ -264,7 +266,8 @@ impl Run {
 
     /// Submits the job: the first time from the beginning, later from the latest checkpoint.
     fn submit(&mut self, incarnation: &Incarnation) -> Result<(Session, Arc<Job>), String> {
-        self.parallelism = PARALLELISMS[self.rng.below(PARALLELISMS.len() as u64) as usize];
+        let choices = self.plan.parallelisms;
+        self.parallelism = choices[self.rng.below(choices.len() as u64) as usize];
         let mut from_latest = self.submissions > 0;
         let mut problem = String::new();
         for _ in 0..SUBMISSIONS_MAX {
