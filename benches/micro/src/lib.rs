@@ -117,5 +117,5 @@ pub fn random_below(counter: u64, bound: u64) -> u64 {
 pub fn managed_pages(bytes: u64) -> Arc<dyn PageSource> {
     let arena = Arena::new(ArenaOptions::new(bytes)).expect("addresses are enough");
     let memory = MemoryManager::new(arena, bytes).expect("the arena has as much");
-    Arc::new(SegmentPages::new(memory.root().reserve("bench")))
+    Arc::new(SegmentPages::new(Arc::new(memory.root().reserve("bench"))))
 }

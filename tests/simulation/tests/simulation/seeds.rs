@@ -116,11 +116,13 @@ fn a_seed_is_one_run_and_another_seed_is_another() {
     assert_eq!(hashes.len(), seeds.count(), "two seeds made the same run");
 }
 
-/// The number of seeds, of the first eight, that find a bug by wrong or missing results.
-fn found(sabotage: Sabotage) -> usize {
-    let problems = (0..8).filter_map(|seed| checked(seed, sabotage).err());
+/// Seeds that a bug has to be found by at least one of.
+const SABOTAGED_SEEDS: u64 = 32;
+
+/// Whether one of the first seeds finds a bug by wrong or missing results.
+fn is_found(sabotage: Sabotage) -> bool {
     let is_result = |problem: &String| problem.contains("is right") || problem.contains("are missing");
-    problems.inspect(|problem| eprintln!("{problem:.300}")).filter(is_result).count()
+    (0..SABOTAGED_SEEDS).any(|seed| checked(seed, sabotage).err().as_ref().is_some_and(is_result))
 }
 
 /// Beside the next two: what they change, but for the bug, does no harm.
@@ -134,13 +136,13 @@ fn restoring_often_does_no_harm() {
 #[test]
 fn state_that_is_not_restored_is_found() {
     if only_seed().is_none() {
-        assert!(found(Sabotage::StateIsForgotten) > 0);
+        assert!(is_found(Sabotage::StateIsForgotten));
     }
 }
 
 #[test]
 fn barriers_that_do_not_align_are_found() {
     if only_seed().is_none() {
-        assert!(found(Sabotage::BarriersDoNotAlign) > 0);
+        assert!(is_found(Sabotage::BarriersDoNotAlign));
     }
 }

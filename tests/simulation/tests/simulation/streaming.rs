@@ -29,7 +29,7 @@ const SUBMISSIONS_MAX: u32 = 8;
 pub(crate) struct Plan {
     seed: u64,
     job: WindowedSum,
-    /// One of these for each submission. A plan for one and a plan for many still differ.
+    /// One of these for each submission.
     parallelisms: &'static [u32],
     settings: Vec<(&'static str, String)>,
     pace: Pace,
@@ -62,7 +62,7 @@ impl Plan {
         if rng.chance(0.7) {
             settings.push(("restart-strategy.type", "fixed-delay".to_owned()));
             settings.push(("restart-strategy.fixed-delay.attempts", "100000".to_owned()));
-            settings.push(("restart-strategy.fixed-delay.delay", millis(&mut rng, &[0, 1, 50])));
+            settings.push(("restart-strategy.fixed-delay.delay", millis(&mut rng, &[1, 20, 50])));
         }
         let hostile = rng.chance(0.5).then(|| HostileOptions {
             rows_max: 1 + rng.below(4096) as usize,
@@ -74,7 +74,7 @@ impl Plan {
         Self {
             seed,
             job: WindowedSum { rows, rows_per_second: rows / 2, keys: 1 + rng.below(40), step_ms },
-            parallelisms: if rng.chance(0.25) { &[1] } else { &[2, 3, 5] },
+            parallelisms: &[1, 2, 3, 5],
             settings,
             pace: Pace {
                 step_max: Duration::from_micros([0, 2, 50, 300][rng.below(4) as usize]),
@@ -90,6 +90,9 @@ impl Plan {
     fn provoke(&mut self) {
         self.agenda = Agenda::of_kills(&mut Rng::stream(self.seed, "kills"));
         self.parallelisms = &[2, 3, 5];
+        // Partial sums travel when a window closes; many windows close between two checkpoints.
+        self.job.step_ms *= 10;
+        self.late_messages = true;
         self.pace = Pace { step_max: Duration::from_micros(50), work_delay_max: Duration::from_millis(5) };
         let options = HostileOptions { delay_steps_max: 64, steps_per_run: 128, ..HostileOptions::default() };
         self.hostile = Some(options);
