@@ -1,6 +1,6 @@
 //! A damaged checkpoint: `latest` falls back to the one before and says so; a path is refused.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flumen_io::{RandomSource, Rng};
 
@@ -37,16 +37,20 @@ fn truncate(file: &Path, rng: &mut Rng) {
     std::fs::write(file, &bytes[..rng.below(bytes.len() as u64) as usize]).unwrap();
 }
 
+/// A file of a checkpoint.
+type FileOf = fn(&Path) -> PathBuf;
+/// What happens to it.
+type Damage = fn(&Path, &mut Rng);
+
 #[test]
 fn a_damaged_checkpoint_is_passed_over_for_the_one_before() {
     let mut rng = Rng::from_entropy();
     println!("seed {}", rng.seed());
     let mut stream = Stream::new(ROWS, ROWS_PER_SECOND);
     let mut run = stream.start(2, None, &RETAINED);
-    let metadata: fn(&Path) -> std::path::PathBuf = |checkpoint| checkpoint.join("_metadata");
-    let state: fn(&Path) -> std::path::PathBuf = |checkpoint| checkpoints::state_files(checkpoint).swap_remove(0);
-    let damages: [(fn(&Path) -> std::path::PathBuf, fn(&Path, &mut Rng)); 4] =
-        [(metadata, flip), (state, truncate), (state, flip), (metadata, truncate)];
+    let metadata: FileOf = |checkpoint| checkpoint.join("_metadata");
+    let state: FileOf = |checkpoint| checkpoints::state_files(checkpoint).swap_remove(0);
+    let damages: [(FileOf, Damage); 4] = [(metadata, flip), (state, truncate), (state, flip), (metadata, truncate)];
     let mut former = Vec::new();
     for (file, damage) in damages {
         let (newest, before) = kill_with_checkpoints(&stream, run, &former);
