@@ -14,8 +14,7 @@
 //! A watermark is not state: after a restore it starts anew from the first row, as in Flink. Operators that judge
 //! lateness keep their own.
 //!
-//! Cost: one pass for the smallest and largest time of a batch (below 0.2 ns per row); a second one only if some row
-//! may be late.
+//! Cost: one pass for the smallest and largest time of a batch; a second one only if some row may be late.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -30,8 +30,10 @@
 //!
 //! # Cost
 //!
-//! Probe in cache 3-6 ns per row, 12-20 ns beyond; perfect layouts one gather (0.3-2.4 ns in cache). Memory: 8 bytes
-//! per row for the directory (4 per value of the span), beside the batch; twice the batch while building.
+//! Measured (`benches/RESULTS.md`), per probe row: hashed 14-17 ns in cache and 72-78 beyond (floors 3-6 and 12-20), direct
+//! 3 in cache and 19-21 with 32 MiB of directory, ranked 6-9 with 1.4 MiB of words. Memory: 8 bytes per row for the
+//! directory (4 per value of a direct span, a quarter of a byte of a ranked one), beside the batch; twice the batch
+//! while building.
 
 mod build;
 mod matches;

@@ -1,7 +1,7 @@
 //! The best N rows of a stream of batches, by key alone: where their payload lies is the caller's business.
 //!
 //! A heap holds the keys of the best rows so far, worst on top. A batch is first filtered by the prefix of that worst
-//! one (0.2 ns per row); in a long stream hardly any row passes. Earlier rows win ties, so the result is that of a
+//! one; in a long stream hardly any row passes. Earlier rows win ties, so the result is that of a
 //! stable sort.
 
 use std::cmp::Ordering;

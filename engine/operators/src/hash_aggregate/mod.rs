@@ -19,7 +19,8 @@
 //!
 //! State: `groups`, keyed by the group-by columns: keys, then the states of all aggregates.
 //!
-//! Cost: grouping (about 1 ns per row for few groups, 6 in cache) and 0.5-1 ns per row and simple aggregate.
+//! Cost: grouping, and a pass for each aggregate. Measured (`benches/RESULTS.md`): grouping by an integer 2.8 ns per row
+//! into 4 groups, 9-12 into a thousand, 52 into half a million; the floors are 1, 6 and 6-15.
 
 mod changes;
 mod local;

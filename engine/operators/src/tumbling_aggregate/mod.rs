@@ -16,7 +16,7 @@
 //! subtask: lateness is judged after a restore as before it, by the smallest of all subtasks (as in Flink's window
 //! aggregate).
 //!
-//! Cost: splitting by window 1 ns per row (none if a batch lies in one window), then as grouping.
+//! Cost: splitting by window (nothing if a batch lies in one), then as grouping.
 
 mod rows;
 mod split;

@@ -2,7 +2,7 @@
 //!
 //! The carrier of a batch decides, not the type: DECIMAL(32, 4) whose values fit in 18 digits is an `i64` column. For
 //! two such columns the largest possible result is bounded, first by the types' precision and, if that does not settle
-//! it, by the largest values of this batch (0.1 ns a row); within 18 digits plain 64-bit arithmetic is exact. Otherwise
+//! it, by the largest values of this batch; within 18 digits plain 64-bit arithmetic is exact. Otherwise
 //! the rows are computed with 128 bits, and with 256 where an intermediate overflows those; the result is carried by 64
 //! bits again if all of it fits. Results are rounded half up (away from zero) to the scale that the planner stated.
 
