@@ -182,7 +182,8 @@ fn execute(
 ) -> Result<(), Stopped> {
     let terminal = std::io::stdout().is_terminal();
     let format = arguments.format.unwrap_or(if terminal { Format::Box } else { Format::Csv });
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    // Not locked: the rows of a `print` table go there, too, from the threads of its tasks.
+    let mut out = std::io::BufWriter::new(std::io::stdout());
     match session.execute(statement)? {
         Outcome::Rows(mut rows) => {
             interrupts.running(Some(rows.cancel_handle()));

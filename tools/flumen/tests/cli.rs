@@ -68,6 +68,18 @@ fn rows_go_to_stdout_in_every_format_and_figures_to_stderr() {
 }
 
 #[test]
+fn a_print_table_writes_to_stdout_while_its_job_runs() {
+    let data = data();
+    let sql = "CREATE TABLE p (id BIGINT, customer VARCHAR) WITH ('connector' = 'print');
+        INSERT INTO p SELECT id, customer FROM 'orders.csv' WHERE id < 3";
+    let output = run(data.path(), &["-q", "-c", sql]);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{err}");
+    assert_eq!(out.lines().count(), 2, "{out}");
+    assert!(out.contains("ann") && out.contains("bob"), "{out}");
+}
+
+#[test]
 fn sql_comes_from_options_files_and_standard_input() {
     let data = data();
     std::fs::write(data.path().join("two.sql"), "SELECT 1 AS a;\n-- a comment\nSELECT 2 AS b;\n").unwrap();
