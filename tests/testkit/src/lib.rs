@@ -1,1 +1,56 @@
-//! Fixtures shared by tests.
+//! Fixtures shared by tests of whole jobs: configurations, TPC-H tables, rows as text.
+
+use std::sync::{Arc, Mutex, Weak};
+
+use arrow_array::RecordBatch;
+use arrow_cast::display::{ArrayFormatter, FormatOptions};
+use flumen::tpch;
+use flumen_config::{Configuration, Origin};
+use tempfile::TempDir;
+
+/// Scale factor of [`tpch_tables`].
+pub const TPCH_SCALE: f64 = 0.1;
+
+/// The defaults with these settings on top.
+///
+/// # Panics
+/// If there is no such option or a value does not fit.
+#[must_use]
+pub fn configuration(settings: &[(&str, &str)]) -> Configuration {
+    let mut configuration = flumen_cluster::configuration().expect("the options are declared well");
+    for (key, value) in settings {
+        configuration.set(key, value, Origin::Flag).expect("the setting is right");
+    }
+    configuration
+}
+
+/// A directory with TPC-H tables in Parquet. Tests that run at the same time share it; the last one removes it.
+///
+/// # Panics
+/// If they cannot be written.
+#[must_use]
+pub fn tpch_tables() -> Arc<TempDir> {
+    static TABLES: Mutex<Weak<TempDir>> = Mutex::new(Weak::new());
+    let mut tables = TABLES.lock().expect("a test failed while it made the tables");
+    tables.upgrade().unwrap_or_else(|| {
+        let directory = Arc::new(tempfile::tempdir().expect("there is room for a directory"));
+        tpch::generate(directory.path(), TPCH_SCALE).expect("the tables can be written");
+        *tables = Arc::downgrade(&directory);
+        directory
+    })
+}
+
+/// The rows of a batch as Arrow displays their values; NULL is an empty cell.
+///
+/// # Panics
+/// If a type cannot be displayed.
+#[must_use]
+pub fn text_rows(batch: &RecordBatch) -> Vec<Vec<String>> {
+    let options = FormatOptions::default();
+    let columns: Vec<_> = batch
+        .columns()
+        .iter()
+        .map(|column| ArrayFormatter::try_new(column, &options).expect("the type can be displayed"))
+        .collect();
+    (0..batch.num_rows()).map(|row| columns.iter().map(|c| c.value(row).to_string()).collect()).collect()
+}

@@ -8,10 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::{ArrayRef, Decimal128Array, Int64Array, RecordBatch, StringArray};
-use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use flumen_cluster::{Outcome, Polled, Session, SessionError};
-use flumen_config::Origin;
 use flumen_io::{RandomSource, Rng};
+use flumen_testkit::{configuration, text_rows};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::{WriterProperties, WriterVersion};
@@ -23,11 +22,7 @@ const ROWS: i64 = 3_000;
 const SEED_VARIABLE: &str = "FLUMEN_TEST_SEED";
 
 fn session() -> Session {
-    let mut configuration = flumen_cluster::configuration().unwrap();
-    for (key, value) in [("parallelism.default", "2"), ("taskmanager.worker-threads", "2")] {
-        configuration.set(key, value, Origin::Flag).unwrap();
-    }
-    Session::open(configuration).unwrap()
+    Session::open(configuration(&[("parallelism.default", "2"), ("taskmanager.worker-threads", "2")])).unwrap()
 }
 
 /// All rows of a query as text. A query that neither ends nor fails is a panic here.
@@ -37,13 +32,7 @@ fn rows(session: &mut Session, sql: &str) -> Result<Vec<String>, SessionError> {
     let mut rows = Vec::new();
     loop {
         match stream.next_within(DEADLINE)? {
-            Polled::Batch(batch) => {
-                let options = FormatOptions::default();
-                let columns: Vec<_> =
-                    batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
-                let row = |row| columns.iter().map(|c| c.value(row).to_string()).collect::<Vec<_>>().join(",");
-                rows.extend((0..batch.num_rows()).map(row));
-            }
+            Polled::Batch(batch) => rows.extend(text_rows(&batch).into_iter().map(|row| row.join(","))),
             Polled::Waiting => panic!("{sql} does not end"),
             Polled::End => return Ok(rows),
         }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use census::Census;
 use flumen_cluster::{EmbeddedCluster, Extensions, Outcome, Polled, Session, SessionError};
-use flumen_config::Origin;
+use flumen_testkit::configuration;
 use parquet::arrow::ArrowWriter;
 
 /// How a job is to end.
@@ -131,16 +131,13 @@ fn write_files(directory: &Path) {
 }
 
 fn session(directory: &Path) -> Session {
-    let mut configuration = flumen_cluster::configuration().unwrap();
     let checkpoints = directory.join("checkpoints").display().to_string();
-    for (key, value) in [
+    let configuration = configuration(&[
         ("parallelism.default", "2"),
         ("taskmanager.worker-threads", "2"),
         ("execution.checkpointing.dir", checkpoints.as_str()),
         ("execution.checkpointing.interval", "50 ms"),
-    ] {
-        configuration.set(key, value, Origin::Flag).unwrap();
-    }
+    ]);
     let extensions = Extensions { connectors: Some(Arc::new(faulty::register)), ..Extensions::default() };
     let cluster = EmbeddedCluster::start_with(&configuration, |_| extensions).unwrap();
     let mut session = Session::on(cluster, configuration);

@@ -3,20 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_cast::display::{ArrayFormatter, FormatOptions};
+use arrow_array::RecordBatch;
 use flumen_cluster::extensions::{Extensions, MakeTransport};
 use flumen_cluster::{EmbeddedCluster, Outcome, Polled, Session, SessionError};
-use flumen_config::{Configuration, Origin};
 use flumen_core::waiting::BlockingExecutor;
 use flumen_network::{HostileOptions, HostileTransport, PartitionRegistry, Transport};
-
-fn configuration(settings: &[(&str, &str)]) -> Configuration {
-    let mut configuration = flumen_cluster::configuration().unwrap();
-    for (key, value) in settings {
-        configuration.set(key, value, Origin::Flag).unwrap();
-    }
-    configuration
-}
+use flumen_testkit::{configuration, text_rows};
 
 /// A session with these settings.
 pub(crate) fn session(settings: &[(&str, &str)]) -> Session {
@@ -39,30 +31,34 @@ pub(crate) fn hostile_session(settings: &[(&str, &str)], seed: u64, options: Hos
     Session::on(cluster, configuration)
 }
 
-/// The rows of the last statement of `text`; NULL is an empty cell.
-pub(crate) fn rows(session: &mut Session, text: &str) -> Result<Vec<Vec<String>>, SessionError> {
+/// Executes the statements of `text`, and gives each batch of the last one's rows to `visit`.
+pub(crate) fn run<T>(
+    session: &mut Session,
+    text: &str,
+    mut visit: impl FnMut(&RecordBatch) -> Vec<T>,
+) -> Result<Vec<T>, SessionError> {
     let mut rows = Vec::new();
     for statement in session.parse(text)? {
         rows.clear();
         match session.execute(&statement)? {
             Outcome::Rows(mut stream) => loop {
                 match stream.next_within(Duration::from_secs(60))? {
-                    Polled::Batch(batch) => {
-                        let options = FormatOptions::default();
-                        let cells: Vec<_> =
-                            batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
-                        let line = |row| cells.iter().map(|c| c.value(row).to_string()).collect();
-                        rows.extend((0..batch.num_rows()).map(line));
-                    }
+                    Polled::Batch(batch) => rows.extend(visit(&batch)),
                     Polled::Waiting => {}
                     Polled::End => break,
                 }
             },
             Outcome::Job(mut job) => while !job.wait_within(Duration::from_secs(60))? {},
-            Outcome::Table(_) | Outcome::Text(_) | Outcome::Done(_) => {}
+            Outcome::Table(batch) => rows.extend(visit(&batch)),
+            Outcome::Text(_) | Outcome::Done(_) => {}
         }
     }
     Ok(rows)
+}
+
+/// The rows of the last statement of `text`; NULL is an empty cell.
+pub(crate) fn rows(session: &mut Session, text: &str) -> Result<Vec<Vec<String>>, SessionError> {
+    run(session, text, text_rows)
 }
 
 /// What must hold after every job, however it ended.

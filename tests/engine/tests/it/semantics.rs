@@ -3,16 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type};
 use arrow_array::{Array, RecordBatch};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::DataType;
-use flumen_cluster::{Outcome, Polled, Session, SessionError};
+use flumen_cluster::{Outcome, Session, SessionError};
 
-use crate::harness::{assert_nothing_is_left, session};
+use crate::harness::{assert_nothing_is_left, run, session};
 
 const CHOICES: &str = include_str!("../../../../engine/sql/semantics.toml");
 
@@ -77,27 +76,6 @@ fn lines(batch: &RecordBatch) -> Vec<String> {
     (0..batch.num_rows()).map(line).collect()
 }
 
-/// Runs statements; the rows of the last.
-fn run(session: &mut Session, text: &str) -> Result<Vec<String>, SessionError> {
-    let mut rows = Vec::new();
-    for statement in session.parse(text)? {
-        rows.clear();
-        match session.execute(&statement)? {
-            Outcome::Rows(mut stream) => loop {
-                match stream.next_within(Duration::from_secs(60))? {
-                    Polled::Batch(batch) => rows.extend(lines(&batch)),
-                    Polled::Waiting => {}
-                    Polled::End => break,
-                }
-            },
-            Outcome::Job(mut job) => while !job.wait_within(Duration::from_secs(60))? {},
-            Outcome::Table(batch) => rows.extend(lines(&batch)),
-            Outcome::Text(_) | Outcome::Done(_) => {}
-        }
-    }
-    Ok(rows)
-}
-
 /// What is wrong with a choice; nothing if it holds.
 fn problem(choice: &Choice, settings: &[(&str, &str)]) -> Option<String> {
     let directory = tempfile::tempdir().unwrap();
@@ -106,12 +84,12 @@ fn problem(choice: &Choice, settings: &[(&str, &str)]) -> Option<String> {
     }
     let mut session = session(settings);
     for statement in &choice.setup {
-        if let Err(error) = run(&mut session, &unfolded(statement, directory.path())) {
+        if let Err(error) = run(&mut session, &unfolded(statement, directory.path()), lines) {
             return Some(format!("{statement}: {}", error.render()));
         }
     }
     let sql = unfolded(&choice.sql, directory.path());
-    let found = match (run(&mut session, &sql), &choice.expected, &choice.error) {
+    let found = match (run(&mut session, &sql, lines), &choice.expected, &choice.error) {
         (Ok(mut found), Some(expected), None) => {
             let mut expected = expected.clone();
             if !sql.contains("ORDER BY") {

@@ -1,26 +1,12 @@
 //! TPC-H queries over Parquet at scale factor 0.1 against the answers of an independent engine. One axis at a time is
 //! varied from a base of parallelism 2, batches of 8192 rows and pipelined exchanges.
 
-use std::path::Path;
-use std::sync::OnceLock;
-
 use flumen::tpch;
 use flumen_cluster::Session;
 use flumen_network::HostileOptions;
+use flumen_testkit::{TPCH_SCALE, tpch_tables};
 
 use crate::harness::{assert_nothing_is_left, hostile_session, rows, session};
-
-const SCALE: f64 = 0.1;
-
-fn data() -> &'static Path {
-    static DATA: OnceLock<tempfile::TempDir> = OnceLock::new();
-    DATA.get_or_init(|| {
-        let directory = tempfile::tempdir().unwrap();
-        tpch::generate(directory.path(), SCALE).unwrap();
-        directory
-    })
-    .path()
-}
 
 /// The base, with some settings in place of its own.
 fn settings<'a>(changed: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
@@ -41,10 +27,11 @@ fn check(changed: &[(&str, &str)]) {
 }
 
 fn check_in(mut session: Session, axis: &str) {
+    let tables = tpch_tables();
     for (query, text) in tpch::QUERIES {
-        let answer = rows(&mut session, &tpch::query_over(text, data()))
+        let answer = rows(&mut session, &tpch::query_over(text, tables.path()))
             .unwrap_or_else(|error| panic!("query {query} with {axis}: {}", error.render()));
-        let expected = tpch::answer(query, SCALE).unwrap();
+        let expected = tpch::answer(query, TPCH_SCALE).unwrap();
         assert!(!expected.is_empty());
         if let Err(difference) = tpch::check_answer(&expected, &answer) {
             panic!("query {query} with {axis}: {difference}");

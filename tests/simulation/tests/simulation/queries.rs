@@ -1,43 +1,21 @@
 //! TPC-H over the hostile transport: late, cut to pieces, reordered across channels; and broken, where a query fails
 //! with its cause or starts again, and never gives a wrong answer or none at all.
 
-use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use flumen::tpch;
 use flumen_cluster::{Outcome, Polled, Session, SessionError};
-use flumen_config::{Configuration, Origin};
 use flumen_io::{LocalFileSystem, Rng, SimulatedClock};
 use flumen_network::HostileOptions;
 use flumen_runtime::executor::deterministic::{Pace, Progress};
+use flumen_testkit::{TPCH_SCALE, configuration, text_rows, tpch_tables};
 
 use crate::machine::{Incarnation, Machine, Temper};
 
-const SCALE: f64 = 0.1;
 const PARALLELISM: u32 = 2;
 /// Steps between two looks of the client.
 const STEPS_PER_LOOK: usize = 64;
-
-fn data() -> &'static Path {
-    static DATA: OnceLock<tempfile::TempDir> = OnceLock::new();
-    DATA.get_or_init(|| {
-        let directory = tempfile::tempdir().unwrap();
-        tpch::generate(directory.path(), SCALE).unwrap();
-        directory
-    })
-    .path()
-}
-
-fn configuration(settings: &[(&str, &str)]) -> Configuration {
-    let mut configuration = flumen_cluster::configuration().unwrap();
-    configuration.set("parallelism.default", &PARALLELISM.to_string(), Origin::Flag).unwrap();
-    for (key, value) in settings {
-        configuration.set(key, value, Origin::Flag).unwrap();
-    }
-    configuration
-}
 
 /// The rows of a query, as text.
 fn rows(incarnation: &Incarnation, session: &mut Session, text: &str) -> Result<Vec<Vec<String>>, SessionError> {
@@ -50,10 +28,7 @@ fn rows(incarnation: &Incarnation, session: &mut Session, text: &str) -> Result<
         match stream.next_within(Duration::ZERO)? {
             Polled::Batch(batch) => {
                 looks_in_vain = 0;
-                let options = FormatOptions::default();
-                let cells: Vec<_> =
-                    batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
-                rows.extend((0..batch.num_rows()).map(|row| cells.iter().map(|c| c.value(row).to_string()).collect()));
+                rows.extend(text_rows(&batch));
             }
             Polled::Waiting if stuck => {
                 // The client learns of an end one look late.
@@ -74,7 +49,9 @@ fn ask(
     hostile: HostileOptions,
 ) -> (Result<Vec<Vec<String>>, String>, u64) {
     let machine = Machine::new(Arc::new(SimulatedClock::new()), Arc::new(LocalFileSystem));
-    let configuration = configuration(settings);
+    let parallelism = PARALLELISM.to_string();
+    let settings = [&[("parallelism.default", parallelism.as_str())], settings].concat();
+    let configuration = configuration(&settings);
     let temper = Temper { seed, pace: Pace::default(), hostile: Some(hostile), late_messages: true };
     let incarnation = machine.start(temper, &configuration);
     let process = Arc::clone(&incarnation.process);
@@ -88,7 +65,7 @@ fn ask(
 }
 
 fn assert_right(query: u32, seed: u64, answer: &[Vec<String>]) {
-    let expected = tpch::answer(query, SCALE).unwrap();
+    let expected = tpch::answer(query, TPCH_SCALE).unwrap();
     if let Err(difference) = tpch::check_answer(&expected, answer) {
         panic!("query {query}, seed {seed}: {difference}");
     }
@@ -96,10 +73,11 @@ fn assert_right(query: u32, seed: u64, answer: &[Vec<String>]) {
 
 #[test]
 fn answers_are_right_over_the_hostile_transport() {
+    let tables = tpch_tables();
     for (seed, (query, text)) in tpch::QUERIES.into_iter().enumerate() {
         let seed = seed as u64;
         let hostile = HostileOptions { steps_per_run: 64, ..HostileOptions::default() };
-        let (answer, broken) = ask(&tpch::query_over(text, data()), seed, &[], hostile);
+        let (answer, broken) = ask(&tpch::query_over(text, tables.path()), seed, &[], hostile);
         assert_eq!(broken, 0);
         assert_right(query, seed, &answer.unwrap_or_else(|error| panic!("query {query}: {error}")));
     }
@@ -107,12 +85,13 @@ fn answers_are_right_over_the_hostile_transport() {
 
 /// Runs the queries with connections that break; how many were answered, and how many failed.
 fn with_breaks(settings: &[(&str, &str)]) -> (u32, u32) {
+    let tables = tpch_tables();
     let (mut answered, mut failed) = (0, 0);
     for (index, (query, text)) in tpch::QUERIES.into_iter().enumerate() {
         for (round, break_chance) in [1e-2, 1e-3, 1e-3, 2e-4].into_iter().enumerate() {
             let seed = (index * 4 + round) as u64;
             let hostile = HostileOptions { steps_per_run: 64, break_chance, ..HostileOptions::default() };
-            let (answer, broken) = ask(&tpch::query_over(text, data()), seed, settings, hostile);
+            let (answer, broken) = ask(&tpch::query_over(text, tables.path()), seed, settings, hostile);
             eprintln!("query {query}, {break_chance}: {broken} broken, {:?}", answer.as_ref().map(Vec::len));
             match answer {
                 Ok(answer) => {
@@ -150,7 +129,8 @@ fn a_query_that_may_start_again_is_answered_right_or_fails() {
 /// Rows of this one reach the client while it runs: what was given out cannot be taken back by a restart.
 #[test]
 fn rows_that_were_given_out_are_not_given_again() {
-    let directory = data().display();
+    let tables = tpch_tables();
+    let directory = tables.path().display();
     let query = format!(
         "SELECT l_orderkey, l_linenumber, o_totalprice FROM '{directory}/lineitem.parquet' AS lineitem
            JOIN '{directory}/orders.parquet' AS orders ON l_orderkey = o_orderkey WHERE l_quantity = 50"
