@@ -160,6 +160,12 @@ impl SnapshotStore for Snapshots {
         Ok(handles.into_iter().map(handle).collect())
     }
 
+    fn withdraw(&self, task: &SnapshotTask, checkpoint: CheckpointId) {
+        if let Ok(storage) = self.storage(task.information.configuration.get(CHECKPOINT_DIRECTORY.key())) {
+            storage.withdraw_subtask(task.attempt, checkpoint);
+        }
+    }
+
     fn restore(
         &self,
         task: &SnapshotTask,

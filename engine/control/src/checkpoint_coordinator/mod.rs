@@ -38,6 +38,8 @@ pub use pending::{CheckpointPlan, PendingCheckpoint};
 const MAX_REQUESTS: usize = 16;
 /// A last checkpoint that failed is tried again after this long, or the interval if that is shorter.
 const FINAL_CHECKPOINT_RETRY: Duration = Duration::from_secs(1);
+/// Checkpoints that were given up and are remembered, for parts that are still being written.
+const ABORTED_KEPT: usize = 32;
 
 /// Settings of checkpoints (`execution.checkpointing.*`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,6 +165,8 @@ pub struct CheckpointCoordinator {
     next_id: u64,
     pending: BTreeMap<CheckpointId, PendingCheckpoint>,
     completed: CompletedStore,
+    /// The last that were given up.
+    aborted: VecDeque<CheckpointId>,
     failures: FailureCounter,
     next_periodic: Option<MonotonicTime>,
     not_before: MonotonicTime,
@@ -181,6 +185,7 @@ impl CheckpointCoordinator {
             next_id: first.0,
             pending: BTreeMap::new(),
             completed,
+            aborted: VecDeque::new(),
             failures,
             next_periodic: None,
             not_before: MonotonicTime::ZERO,
@@ -323,6 +328,13 @@ impl CheckpointCoordinator {
         Some(CoordinatorAction::Finalize(Box::new(pending.finalize(graph))))
     }
 
+    /// Whether it was given up, so that parts which are stored after that are to be deleted again. Known for the last
+    /// few; of others, which may be complete and the user's, nothing is said.
+    #[must_use]
+    pub fn was_aborted(&self, checkpoint: CheckpointId) -> bool {
+        self.aborted.contains(&checkpoint)
+    }
+
     /// A task will not deliver its part.
     pub fn decline(
         &mut self,
@@ -370,6 +382,10 @@ impl CheckpointCoordinator {
             return None;
         }
         let pending = self.pending.remove(&checkpoint)?;
+        if self.aborted.len() == ABORTED_KEPT {
+            self.aborted.pop_front();
+        }
+        self.aborted.push_back(checkpoint);
         self.ended(now);
         self.final_not_before =
             now + self.settings.interval.unwrap_or(FINAL_CHECKPOINT_RETRY).min(FINAL_CHECKPOINT_RETRY);

@@ -10,16 +10,19 @@ use flumen_gateway::{
 };
 
 use super::splits::Assignment;
-use super::{ENUMERATOR_POLL, JobMaster, Now};
+use super::{Action, ENUMERATOR_POLL, JobMaster, Now};
 use crate::execution_graph::{Execution, TaskIndex};
 
 impl JobMaster {
     pub(super) fn message(&mut self, from: TaskExecutorId, envelope: Envelope<JobMasterMessage>, now: Now) {
-        let stale = self.ended
-            || envelope.job != self.graph.job_graph().job
+        let stale = envelope.job != self.graph.job_graph().job
             || self.epoch.exactly(envelope.epoch).is_err()
             || !self.pool.knows(from);
         if stale {
+            return;
+        }
+        if self.ended {
+            self.discard_late(&envelope.message);
             return;
         }
         let Some(inbox) = self.inboxes.get_mut(&from) else { return };
@@ -31,6 +34,9 @@ impl JobMaster {
 
     fn in_order(&mut self, from: TaskExecutorId, message: JobMasterMessage, now: Now) {
         let attempt = message.attempt();
+        if self.discard_late(&message) {
+            return;
+        }
         let Some((task, execution)) = self.graph.find_current(attempt) else { return };
         if execution.slot.is_none_or(|slot| slot.executor != from) {
             return;
@@ -59,6 +65,17 @@ impl JobMaster {
             // Late or repeated; and hybrid consumers are scheduled when their producers are deployed, so nothing waits for this.
             _ => {}
         }
+    }
+
+    /// Deletes again what was stored, perhaps by a former attempt, after its checkpoint had been given up and deleted;
+    /// whether that is what the message tells of.
+    fn discard_late(&mut self, message: &JobMasterMessage) -> bool {
+        let JobMasterMessage::AcknowledgeCheckpoint(ack) = message else { return false };
+        let late = self.coordinator.was_aborted(ack.checkpoint);
+        if late {
+            self.actions.push(Action::DiscardCheckpoint { checkpoint: ack.checkpoint, location: None });
+        }
+        late
     }
 
     /// The subtask's name for people.

@@ -82,7 +82,9 @@ impl TaskHooks for Hooks {
                     message: failure.chain(),
                 }),
             };
-            shared.tell(task.attempt.job, message);
+            if !shared.tell(task.attempt.job, message) {
+                shared.services.snapshots.withdraw(&task, barrier.id);
+            }
         }));
     }
 

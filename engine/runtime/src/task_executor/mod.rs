@@ -52,6 +52,9 @@ pub trait SnapshotStore: Send + Sync {
         snapshots: Vec<(OperatorUid, OperatorSnapshot)>,
     ) -> Result<Vec<StateHandle>, Failure>;
 
+    /// Removes what was written of one subtask: its job ended meanwhile, and nobody will ask for it.
+    fn withdraw(&self, task: &SnapshotTask, checkpoint: CheckpointId);
+
     /// Reads the state of one operator of one subtask; `None` if the checkpoint has none for it.
     ///
     /// # Errors
@@ -290,12 +293,10 @@ impl Shared {
         }
     }
 
-    /// Tells the JobMaster.
-    fn tell(&self, job: JobId, message: JobMasterMessage) {
+    /// Tells the JobMaster; false if the job is over.
+    fn tell(&self, job: JobId, message: JobMasterMessage) -> bool {
         let outbox = self.job_masters.lock().get(&job).map(Arc::clone);
-        if let Some(outbox) = outbox {
-            outbox.send(message);
-        }
+        outbox.map(|outbox| outbox.send(message)).is_some()
     }
 
     fn report(&self, attempt: ExecutionAttemptId, state: ExecutionState, failure: Option<FailureReport>) {

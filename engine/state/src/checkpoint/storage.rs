@@ -99,13 +99,20 @@ impl CheckpointStorage {
         }
         let directory = self.location(subtask.attempt.job, subtask.checkpoint);
         self.files.create_directory_all(&directory)?;
-        let vertex = subtask.attempt.execution_vertex;
-        // The attempt is part of the name: one that was given up for dead must not write into its successor's file.
-        let file = format!("{}-{}-{}.state", vertex.vertex.0, vertex.subtask.0, subtask.attempt.attempt.0);
+        let file = state_file(subtask.attempt);
         let path = directory.join(&file);
         self.write_file(&path, file, subtask, snapshots).inspect_err(|_| {
             let _ = self.files.remove_file(&path);
         })
+    }
+
+    /// Removes the file of one attempt and what is empty without it. A job that is over asks for nothing any more, so a
+    /// file that stays is all that an error would mean.
+    pub fn withdraw_subtask(&self, attempt: ExecutionAttemptId, checkpoint: CheckpointId) {
+        let directory = self.location(attempt.job, checkpoint);
+        let _ = self.files.remove_file(&directory.join(state_file(attempt)));
+        let _ = self.files.remove_directory(&directory);
+        self.remove_empty_job(attempt.job);
     }
 
     fn write_file(
@@ -338,6 +345,12 @@ impl CheckpointStorage {
         }
         failed.map_or(Ok(removed), Err)
     }
+}
+
+/// The attempt is part of the name: one that was given up for dead must not write into its successor's file.
+fn state_file(attempt: ExecutionAttemptId) -> String {
+    let vertex = attempt.execution_vertex;
+    format!("{}-{}-{}.state", vertex.vertex.0, vertex.subtask.0, attempt.attempt.0)
 }
 
 /// Notes why a checkpoint cannot be used. One without metadata never counted and is not mentioned.

@@ -239,10 +239,25 @@ impl Run {
         }
         self.disk.set_plan(FaultPlan::default());
         self.report.lines = self.plan.job.check(&self.disk)?;
+        if self.disk.fault_count() == 0 && self.report.machine_stops == 0 {
+            self.no_state_is_orphaned()?;
+        }
         for path in self.disk.paths() {
             self.machine.trace.note_bytes(path.as_os_str().as_encoded_bytes());
             if let Ok(bytes) = flumen_io::read_file(&self.disk, &path, 1 << 30) {
                 self.machine.trace.note_bytes(&bytes);
+            }
+        }
+        Ok(())
+    }
+
+    /// State that no checkpoint's metadata tells of would stay for ever.
+    fn no_state_is_orphaned(&self) -> Result<(), String> {
+        let paths = self.disk.paths();
+        for path in paths.iter().filter(|path| path.extension().is_some_and(|e| e == "state")) {
+            let metadata = path.with_file_name("_metadata");
+            if !paths.contains(&metadata) {
+                return Err(format!("{} belongs to no complete checkpoint", path.display()));
             }
         }
         Ok(())
