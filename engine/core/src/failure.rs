@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::ResultPartitionId;
+
 /// How a failure is to be treated; the restart strategy reads only this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FailureKind {
@@ -19,6 +21,8 @@ pub enum FailureKind {
     PartitionMissing,
     /// An invariant of the engine is broken (a panic, for instance).
     Bug,
+    /// The producer of an input failed: a consequence, whose cause that producer reports.
+    ProducerFailed,
     /// The work was cancelled; nothing went wrong.
     Cancelled,
 }
@@ -27,13 +31,15 @@ pub enum FailureKind {
 #[derive(Debug)]
 pub struct Failure {
     kind: FailureKind,
+    // Boxed, so that a result that may hold a failure stays small.
+    partition: Option<Box<ResultPartitionId>>,
     source: Box<dyn Error + Send + Sync>,
 }
 
 impl Failure {
     /// Wraps `source`.
     pub fn new(kind: FailureKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind, source: source.into() }
+        Self { kind, partition: None, source: source.into() }
     }
 
     /// A fault of the statement, data or configuration.
@@ -49,6 +55,17 @@ impl Failure {
     /// A broken invariant.
     pub fn bug(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(FailureKind::Bug, source)
+    }
+
+    /// The same, about a partition that could not be read.
+    #[must_use]
+    pub fn of_partition(self, partition: ResultPartitionId) -> Self {
+        Self { partition: Some(Box::new(partition)), ..self }
+    }
+
+    /// The partition that could not be read, if that was it.
+    pub fn partition(&self) -> Option<ResultPartitionId> {
+        self.partition.as_deref().copied()
     }
 
     /// How it is to be treated.

@@ -14,7 +14,7 @@ pub struct FailureReport {
     pub kind: FailureKind,
     /// The chain of causes, outermost first.
     pub message: String,
-    /// The partition that could not be read, if that was it; its producer runs again first.
+    /// The partition that could not be read, if that was it; its producer runs again first, or is the one that failed.
     pub partition: Option<ResultPartitionId>,
 }
 
@@ -27,7 +27,7 @@ impl FailureReport {
 
 impl From<&Failure> for FailureReport {
     fn from(failure: &Failure) -> Self {
-        Self::new(failure.failure_kind(), failure.chain())
+        Self { partition: failure.partition(), ..Self::new(failure.failure_kind(), failure.chain()) }
     }
 }
 

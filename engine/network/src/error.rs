@@ -143,7 +143,8 @@ impl NetworkError {
         match self {
             Self::PartitionNotFound { .. } | Self::AlreadyConsumed { .. } => FailureKind::PartitionMissing,
             // What a spill file no longer gives back has to be produced again.
-            Self::Spill { .. } | Self::ProducerFailed { .. } | Self::ConnectionBroken { .. } => FailureKind::Transient,
+            Self::ProducerFailed { .. } => FailureKind::ProducerFailed,
+            Self::Spill { .. } | Self::ConnectionBroken { .. } => FailureKind::Transient,
             Self::Protocol { .. } | Self::Frame { .. } => FailureKind::Transient,
             // Asking again with the same settings would be refused again.
             Self::Buffers { .. } | Self::Partitioner { .. } => FailureKind::User,
@@ -156,31 +157,26 @@ impl NetworkError {
         }
     }
 
-    /// The partition it is about, for the scheduler to restart its producer.
+    /// The partition that cannot be read, or whose producer failed; `None` if the error is another one.
     #[must_use]
-    pub fn partition(&self) -> Option<ResultPartitionId> {
+    pub fn unreadable(&self) -> Option<ResultPartitionId> {
         match self {
             Self::PartitionNotFound { partition }
-            | Self::SubpartitionOutOfRange { partition, .. }
-            | Self::NotFinished { partition }
             | Self::AlreadyConsumed { partition, .. }
-            | Self::DuplicatePartition { partition }
             | Self::ProducerFailed { partition, .. }
-            | Self::ConnectionBroken { partition, .. }
-            | Self::Protocol { partition, .. }
-            | Self::Frame { partition, .. }
-            | Self::Spill { partition, .. }
-            | Self::WorkLost { partition }
-            | Self::Buffers { partition, .. }
-            | Self::Batch { partition, .. }
-            | Self::Released { partition } => Some(*partition),
-            Self::Partitioner { .. } => None,
+            | Self::Spill { partition, .. } => Some(*partition),
+            _ => None,
         }
     }
 }
 
 impl From<NetworkError> for Failure {
     fn from(error: NetworkError) -> Self {
-        Self::new(error.failure_kind(), error)
+        let unreadable = error.unreadable();
+        let failure = Self::new(error.failure_kind(), error);
+        match unreadable {
+            Some(partition) => failure.of_partition(partition),
+            None => failure,
+        }
     }
 }

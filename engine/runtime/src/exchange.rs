@@ -3,14 +3,10 @@
 use flumen_core::element::StreamElement;
 use flumen_core::failure::Failure;
 use flumen_io::MonotonicTime;
-use flumen_network::{ChannelIndex, InputGate, NetworkError, ResultPartitionWriter};
+use flumen_network::{ChannelIndex, InputGate, ResultPartitionWriter};
 
 use crate::chain::ElementWriter;
 use crate::task::ElementReader;
-
-fn failure(error: NetworkError) -> Failure {
-    Failure::new(error.failure_kind(), error)
-}
 
 /// An input gate.
 pub struct GateReader {
@@ -33,7 +29,7 @@ impl ElementReader for GateReader {
 
     fn poll_next(&mut self) -> Result<Option<(usize, StreamElement)>, Failure> {
         let Some(gate) = &mut self.gate else { return Ok(None) };
-        let polled = gate.poll_next().map_err(failure)?;
+        let polled = gate.poll_next().map_err(Failure::from)?;
         Ok(polled.map(|(channel, element)| (channel.0 as usize, element)))
     }
 
@@ -77,12 +73,12 @@ impl ElementWriter for PartitionWriter {
 
     fn write(&mut self, element: StreamElement) -> Result<(), Failure> {
         match element {
-            StreamElement::Batch(batch) => self.writer.emit(batch).map(|_| ()).map_err(failure),
+            StreamElement::Batch(batch) => self.writer.emit(batch).map(|_| ()).map_err(Failure::from),
             StreamElement::EndOfPartition => {
                 self.finished = true;
-                self.writer.finish().map_err(failure)
+                self.writer.finish().map_err(Failure::from)
             }
-            control => self.writer.broadcast_event(control).map_err(failure),
+            control => self.writer.broadcast_event(control).map_err(Failure::from),
         }
     }
 
@@ -91,7 +87,7 @@ impl ElementWriter for PartitionWriter {
     }
 
     fn is_settled(&mut self) -> Result<bool, Failure> {
-        self.writer.is_settled().map_err(failure)
+        self.writer.is_settled().map_err(Failure::from)
     }
 
     fn next_flush(&self) -> Option<MonotonicTime> {
@@ -100,7 +96,7 @@ impl ElementWriter for PartitionWriter {
 
     fn flush_due(&mut self, now: MonotonicTime, _idle: bool) -> Result<(), Failure> {
         if !self.finished {
-            self.next_flush = self.writer.flush_due(now).map_err(failure)?;
+            self.next_flush = self.writer.flush_due(now).map_err(Failure::from)?;
         } else {
             self.next_flush = None;
         }

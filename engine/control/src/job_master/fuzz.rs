@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use flumen_core::ids::{CheckpointId, ExecutionAttemptId, LeaderEpoch};
+use flumen_core::failure::FailureKind;
+use flumen_core::ids::{CheckpointId, ExecutionAttemptId, IntermediateDataSetId, LeaderEpoch, ResultPartitionId};
 use flumen_gateway::{
     AcknowledgeCheckpoint, CheckpointMetrics, DeclineReason, Envelope, ExecutionState, FailureReport,
     JobMasterMessage as In, JobStatus, StateHandle, TaskExecutorMessage as Out, TaskStateChanged,
@@ -251,7 +252,8 @@ impl World {
         let attempt = task.attempt;
         if fails {
             self.tasks.get_mut(&executor).unwrap().remove(index);
-            let failure = FailureReport::new(flumen_core::failure::FailureKind::Transient, "fuzz");
+            self.fail_consumers(attempt);
+            let failure = FailureReport::new(FailureKind::Transient, "fuzz");
             return self.report(executor, attempt, ExecutionState::Failed, Some(failure));
         }
         match task.state {
@@ -284,6 +286,21 @@ impl World {
                     task.end_of_data = true;
                     self.tell(executor, In::EndOfData { attempt });
                 }
+            }
+        }
+    }
+
+    /// Consumers of a producer that fails say so, also before it does, and also those that read from another one.
+    fn fail_consumers(&mut self, producer: ExecutionAttemptId) {
+        let partition = ResultPartitionId { data_set: IntermediateDataSetId(0), producer };
+        for executor in self.tasks.keys().copied().collect::<Vec<_>>() {
+            let rng = &mut self.rng;
+            let tasks = self.tasks.get_mut(&executor).unwrap();
+            let failed: Vec<_> = tasks.extract_if(.., |t| !t.is_source() && rng.chance(0.5)).collect();
+            for task in failed {
+                let failure = FailureReport::new(FailureKind::ProducerFailed, "fuzz");
+                let failure = FailureReport { partition: Some(partition), ..failure };
+                self.report(executor, task.attempt, ExecutionState::Failed, Some(failure));
             }
         }
     }

@@ -14,11 +14,13 @@
 //! | `deploy` | slots, descriptors, submissions |
 //! | `messages` | what tasks report |
 //! | `recovery` | failures, restarts, cancellation, the end |
+//! | `consequence` | failures that follow from another |
 //! | `checkpoints` | between coordinator and tasks |
 //! | `splits` | source splits |
 
 pub mod actions;
 mod checkpoints;
+mod consequence;
 mod deploy;
 pub mod events;
 #[cfg(test)]
@@ -56,6 +58,7 @@ use crate::restart::{RestartStrategy, RestartStrategyOptions};
 use crate::scheduler::PipelinedRegionScheduler;
 use crate::slots::pool::SlotPool;
 use crate::slots::sharing::SlotSharing;
+use consequence::Consequence;
 use recovery::PendingRestart;
 use splits::SplitCoordinator;
 
@@ -111,6 +114,7 @@ pub struct JobMaster {
     restarts: u32,
     root_cause: Option<FailureReport>,
     exceptions: VecDeque<ExceptionRecord>,
+    consequences: Vec<Consequence>,
     /// Whether the exchanges of the job let barriers pass.
     checkpointable: bool,
     coordinator: CheckpointCoordinator,
@@ -185,6 +189,7 @@ impl JobMaster {
             restarts: 0,
             root_cause: None,
             exceptions: VecDeque::new(),
+            consequences: Vec::new(),
             checkpointable,
             sources,
             next_poll: MonotonicTime::ZERO,
@@ -293,6 +298,7 @@ impl JobMaster {
             return;
         }
         self.expire_checkpoints(now);
+        self.settle_consequences(now);
         self.poll_enumerators(now);
         self.finish_restart(now);
         self.schedule(now);

@@ -62,7 +62,9 @@ impl JobMaster {
             return;
         }
         self.graph.record_failure(task, report.clone());
-        if let Some(partition) = report.partition {
+        if report.kind != FailureKind::ProducerFailed
+            && let Some(partition) = report.partition
+        {
             self.partition_missing(partition);
         }
         // What a task says while it is being stopped is a consequence, not a cause.
@@ -73,6 +75,19 @@ impl JobMaster {
             // Another attempt of the same subtask still races.
             return;
         }
+        if let Some(report) = self.defer_to_producer(task, attempt, report) {
+            self.task_failed(task, attempt, report, now);
+        }
+    }
+
+    /// A subtask has failed of itself.
+    pub(super) fn task_failed(
+        &mut self,
+        task: TaskIndex,
+        attempt: ExecutionAttemptId,
+        report: FailureReport,
+        now: Now,
+    ) {
         let name = self.task_name(task);
         self.record_exception(Some((attempt, name.clone())), &report, now);
         let report = FailureReport { message: format!("{name}: {}", report.message), ..report };
@@ -98,7 +113,7 @@ impl JobMaster {
         self.exceptions.push_back(ExceptionRecord { wall_ms: now.wall_ms, attempt, task, failure: report.clone() });
     }
 
-    fn partition_missing(&mut self, partition: ResultPartitionId) {
+    pub(super) fn partition_missing(&mut self, partition: ResultPartitionId) {
         // Only the current attempt's result can be missing; that of a former one is missing for a reason.
         let Some((producer, _)) = self.graph.find_current(partition.producer) else { return };
         let outputs = self.graph.outputs(self.graph.vertex_of(producer));
@@ -325,6 +340,7 @@ impl JobMaster {
     fn stop_everything(&mut self, status: JobStatus, why: &str, now: Now) {
         self.pending_restart = None;
         self.slots_missing_since = None;
+        self.consequences.clear();
         self.set_status(status);
         let actions = self.coordinator.abort_all(AbortReason::JobStopped, why, now.time);
         self.apply_checkpoint_actions(actions, now);

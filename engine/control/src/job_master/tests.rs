@@ -288,6 +288,92 @@ fn a_missing_partition_brings_its_producer_back() {
     assert_eq!(submitted[0].inputs[0].producers.attempt(1), again);
 }
 
+/// A consumer's report that a producer failed.
+fn follows_from(h: &mut Harness, producer: ExecutionAttemptId) -> FailureReport {
+    let data_set = h.master.graph().job_graph().vertices[0].produced[0].id;
+    let partition = Some(ResultPartitionId { data_set, producer });
+    FailureReport { partition, ..FailureReport::new(FailureKind::ProducerFailed, "its producer failed") }
+}
+
+#[test]
+fn the_cause_is_told_and_not_what_follows_from_it() {
+    let mut h = Harness::started(pipeline(), restarting(0), 3, &[]);
+    h.run_all();
+    let (producer, consumer) = (h.attempt(0, 1), h.attempt(1, 2));
+    let report = follows_from(&mut h, producer);
+    h.fail(consumer, report);
+    assert_eq!(h.master.status(), JobStatus::Running);
+    assert!(h.attempts_in(ExecutionState::Canceling).is_empty(), "nothing is known yet");
+    h.fail(producer, FailureReport::new(FailureKind::Bug, "it panicked"));
+    h.cancel_all();
+    let (status, failure) = h.ended.clone().unwrap();
+    assert_eq!(status, JobStatus::Failed);
+    assert!(failure.unwrap().message.ends_with("it panicked"));
+    assert_eq!(h.master.exceptions().len(), 1);
+}
+
+#[test]
+fn what_follows_from_a_failure_starts_again_with_it() {
+    let mut h = Harness::started(pipeline(), restarting(1), 3, &[]);
+    h.run_all();
+    let (producer, consumers) = (h.attempt(0, 1), [h.attempt(1, 0), h.attempt(1, 2)]);
+    for consumer in consumers {
+        let report = follows_from(&mut h, producer);
+        h.fail(consumer, report);
+    }
+    h.fail_transient(producer);
+    h.take_sent();
+    h.cancel_all();
+    h.advance(1000);
+    assert_eq!((h.take_submitted().len(), h.master.restarts()), (5, 1), "one failure, one restart");
+    h.run_all();
+    for attempt in h.attempts_in(ExecutionState::Running) {
+        h.state(attempt, ExecutionState::Finished);
+    }
+    assert_eq!(h.ended, Some((JobStatus::Finished, None)));
+}
+
+#[test]
+fn a_lost_producer_is_a_cause_too() {
+    let options = JobMasterOptions { slot_request_timeout: Duration::from_secs(60), ..restarting(1) };
+    let mut h = Harness::started(pipeline(), options, 1, &[]);
+    h.register(TaskExecutorId(2), 2);
+    h.run_all();
+    let lost = h.master.graph().task_indices().find_map(|task| {
+        let graph = h.master.graph();
+        let execution = graph.task(task).primary();
+        let there = execution.slot.is_some_and(|slot| slot.executor == TaskExecutorId(2));
+        (there && graph.vertex_of(task) == 0).then(|| graph.primary_id(task))
+    });
+    if let Some(producer) = lost {
+        let consumer = h.attempt(1, 0);
+        let report = follows_from(&mut h, producer);
+        h.fail(consumer, report);
+    }
+    h.on(Event::TaskExecutorLost { executor: TaskExecutorId(2), reason: "no heartbeat".to_owned() });
+    assert!(lost.is_some() && h.master.exceptions()[0].failure.message.contains("no heartbeat"));
+}
+
+#[test]
+fn a_producer_that_ends_well_leaves_the_failure_to_its_consumer() {
+    let mut h = Harness::started(pipeline(), restarting(0), 3, &[]);
+    h.run_all();
+    let (producer, consumer) = (h.attempt(0, 1), h.attempt(1, 2));
+    let report = follows_from(&mut h, producer);
+    h.fail(consumer, report.clone());
+    h.state(producer, ExecutionState::Finished);
+    h.cancel_all();
+    let (status, failure) = h.ended.clone().unwrap();
+    assert_eq!((status, failure.unwrap().partition), (JobStatus::Failed, report.partition));
+    // Of a producer that is over already nothing more is to be heard.
+    let mut h = Harness::started(batch(), restarting(0), 2, &[]);
+    let producers = [h.attempt(0, 0), h.attempt(0, 1)];
+    producers.iter().for_each(|p| h.state(*p, ExecutionState::Finished));
+    let (report, consumer) = (follows_from(&mut h, producers[0]), h.attempt(1, 0));
+    h.fail(consumer, report);
+    assert_eq!(h.master.status(), JobStatus::Failing);
+}
+
 #[test]
 fn results_are_released_when_all_consumers_have_read_them() {
     let mut h = Harness::started(batch(), restarting(0), 2, &[]);
@@ -442,6 +528,9 @@ fn failed_checkpoints_are_counted_as_flink_does() {
         h.decline(attempt, 1, reason);
         assert_eq!(h.take_sent().len(), 5, "all are told that it was aborted");
         assert_eq!(h.discarded, [(CheckpointId(1), None)]);
+        let attempt = h.attempt(0, 0);
+        h.acknowledge(attempt, 1, false);
+        assert_eq!(h.discarded, vec![(CheckpointId(1), None); 2], "what was stored too late is deleted again");
         assert_eq!(h.master.status(), JobStatus::Running);
         h.advance(10_000);
         h.complete(2);

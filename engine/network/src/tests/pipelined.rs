@@ -98,7 +98,7 @@ fn a_request_that_waits_too_long_fails() {
     environment.registry().expire_waiting();
     let error = gate.poll_next().unwrap_err();
     assert_eq!(error.failure_kind(), FailureKind::PartitionMissing);
-    assert_eq!(error.partition(), Some(partition_id(1, 0, 0)));
+    assert_eq!(error.unreadable(), Some(partition_id(1, 0, 0)));
     drop(gate);
     assert!(environment.is_empty());
 }
@@ -145,7 +145,7 @@ fn a_failed_attempt_gives_back_what_nobody_will_read_and_its_readers_hear_why() 
     environment.registry().release_attempt(forward.id.producer);
     assert!(environment.is_empty());
     let error = gate.poll_next().unwrap_err();
-    assert_eq!(error.failure_kind(), FailureKind::Transient, "{error}");
+    assert_eq!(error.failure_kind(), FailureKind::ProducerFailed, "{error}");
     drop((writer, gate));
 }
 

@@ -11,9 +11,7 @@ use flumen_core::meter::MemoryMeter;
 use flumen_gateway::{ExecutionState, TaskDeploymentDescriptor};
 use flumen_io::Rng;
 use flumen_memory::MemoryBudget;
-use flumen_network::{
-    GateDescriptor, InputDescriptor, NetworkError, PartitionDescriptor, PartitionLocation, ResultPartitionWriter,
-};
+use flumen_network::{GateDescriptor, InputDescriptor, PartitionDescriptor, PartitionLocation, ResultPartitionWriter};
 use flumen_operators::contract::{OperatorContext, TaskInfo};
 use flumen_state::SegmentPages;
 
@@ -23,10 +21,6 @@ use crate::chain::{ChainLink, ElementWriter, OperatorChain};
 use crate::exchange::{GateReader, PartitionWriter};
 use crate::metrics::OperatorMetrics;
 use crate::task::{ElementReader, Mail, MailboxSender, Task, TaskSetup, panicked};
-
-fn network(error: NetworkError) -> Failure {
-    Failure::new(error.failure_kind(), error)
-}
 
 /// Registers the partitions, connects the gates, starts the task, and has its operators opened.
 pub(super) fn deploy(shared: &Arc<Shared>, descriptor: TaskDeploymentDescriptor) -> Result<(), Failure> {
@@ -190,7 +184,7 @@ fn writers(
                 Arc::new(ReservationMeter(Arc::new(budget.reserve(&format!("{}", result.data_set)))));
             let rng = Rng::stream(shared.services.seed, &partition.id.to_string());
             let writer = shared.services.shuffle.create_writer(&partition, options.partition.clone(), meter, rng);
-            writer.map_err(network)
+            writer.map_err(Failure::from)
         })
         .collect()
 }
@@ -214,7 +208,7 @@ fn gates(
                     })
                     .collect(),
             };
-            let gate = shared.services.shuffle.create_gate(&gate).map_err(network)?;
+            let gate = shared.services.shuffle.create_gate(&gate)?;
             Ok((input.head_input as usize, gate))
         })
         .collect()
