@@ -17,6 +17,11 @@ impl Charge {
         Ok(Self { meter: Arc::clone(meter), bytes })
     }
 
+    /// What is charged.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Charges another number of bytes from now on.
     pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), Failure> {
         self.meter.resize(self.bytes, bytes)?;

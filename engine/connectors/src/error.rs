@@ -98,6 +98,12 @@ pub enum ConnectorError {
         /// The work.
         what: &'static str,
     },
+    /// A table went away while a query read it.
+    #[error("a table with connector '{connector}' was dropped while it was read")]
+    Dropped {
+        /// The connector.
+        connector: &'static str,
+    },
     /// A failure that was asked for.
     #[error("failure after {rows} rows, as the table's options ask for")]
     Injected {

@@ -1,4 +1,4 @@
-//! Tables by name.
+//! Tables and views by name.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +32,18 @@ pub struct CatalogTable {
     pub options: BTreeMap<String, String>,
 }
 
-/// Tables by name. Names are compared without case.
+/// A query under a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogView {
+    /// Its name, with its case.
+    pub name: String,
+    /// Names of its columns, with their case; as many as the query gives.
+    pub columns: Vec<String>,
+    /// The query, as it was written.
+    pub query: String,
+}
+
+/// Tables and views by name. They share one space of names, which are compared without case.
 pub trait Catalog: Send + Sync {
     /// The table with this name.
     ///
@@ -40,17 +51,41 @@ pub trait Catalog: Send + Sync {
     /// If the catalog cannot be read.
     fn table(&self, name: &str) -> Result<Option<Arc<CatalogTable>>, Failure>;
 
-    /// All names, in order.
+    /// The view with this name.
+    ///
+    /// # Errors
+    /// If the catalog cannot be read.
+    fn view(&self, name: &str) -> Result<Option<Arc<CatalogView>>, Failure>;
+
+    /// The names of all tables, in order.
     ///
     /// # Errors
     /// If the catalog cannot be read.
     fn table_names(&self) -> Result<Vec<String>, Failure>;
 
-    /// Adds a table; with `replace` in place of one that has its name.
+    /// The names of all views, in order.
     ///
     /// # Errors
-    /// If there is one and `replace` is not set, or the catalog cannot be written.
+    /// If the catalog cannot be read.
+    fn view_names(&self) -> Result<Vec<String>, Failure>;
+
+    /// Adds a table; with `replace` in place of one that has its name. A view is never replaced by a table.
+    ///
+    /// # Errors
+    /// If there is one and `replace` is not set, if a view has the name, or the catalog cannot be written.
     fn create_table(&self, table: CatalogTable, replace: bool) -> Result<(), Failure>;
+
+    /// Adds a view; with `replace` in place of one that has its name. A table is never replaced by a view.
+    ///
+    /// # Errors
+    /// If there is one and `replace` is not set, if a table has the name, or the catalog cannot be written.
+    fn create_view(&self, view: CatalogView, replace: bool) -> Result<(), Failure>;
+
+    /// Removes a view; says whether there was one.
+    ///
+    /// # Errors
+    /// If the catalog cannot be written.
+    fn drop_view(&self, name: &str) -> Result<bool, Failure>;
 
     /// Removes a table; says whether there was one.
     ///

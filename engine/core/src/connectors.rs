@@ -10,6 +10,8 @@ use crate::source::SourceConnector;
 pub const FILE_CONNECTOR: &str = "filesystem";
 /// Name of the sink that takes the rows of a query.
 pub const COLLECT_CONNECTOR: &str = "collect";
+/// Name of the connector of tables whose rows are kept in the process.
+pub const MEMORY_CONNECTOR: &str = "memory";
 /// Name of the source of constant rows.
 pub const VALUES_CONNECTOR: &str = "values";
 

@@ -35,6 +35,12 @@ pub trait SinkConnector: Send + Sync {
     /// If an option is unknown, missing or malformed.
     fn validate(&self, options: &BTreeMap<String, String>, schema: &Schema) -> Result<(), Failure>;
 
+    /// Whether one subtask has to write everything, because what is written is one thing: one file, say.
+    fn is_single(&self, options: &BTreeMap<String, String>) -> bool {
+        let _ = options;
+        false
+    }
+
     /// A writer for one subtask.
     ///
     /// # Errors

@@ -34,5 +34,5 @@ pub use catalog::MemoryCatalog;
 pub use error::{Position, SqlError, SqlErrorKind};
 pub use flumen_core::connectors::ConnectorRegistry;
 pub use functions::register_datafusion_functions;
-pub use parse::{Statement, StatementKind, parse};
-pub use plan::{PlanOptions, Planned, plan_statement};
+pub use parse::{Droppable, Statement, StatementKind, parse};
+pub use plan::{PlanOptions, Planned, Summary, SummaryColumn, plan_statement};

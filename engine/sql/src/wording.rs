@@ -30,7 +30,7 @@ const TYPES: [&str; 18] = [
 /// Functions of other engines that are known here by name alone.
 const WINDOW_FUNCTIONS: [&str; 9] =
     ["row_number", "rank", "dense_rank", "percent_rank", "cume_dist", "ntile", "lag", "lead", "nth_value"];
-const AGGREGATES: [&str; 16] = [
+const AGGREGATES: [&str; 15] = [
     "median",
     "mode",
     "string_agg",
@@ -46,7 +46,6 @@ const AGGREGATES: [&str; 16] = [
     "covar_samp",
     "max_by",
     "min_by",
-    "any_value",
 ];
 
 /// The refusal of a function that is known by name; `None` for any other.

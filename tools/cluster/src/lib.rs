@@ -14,6 +14,7 @@ mod services;
 mod session;
 mod snapshots;
 mod stream;
+mod summary;
 
 pub use embedded::EmbeddedCluster;
 pub use error::SessionError;

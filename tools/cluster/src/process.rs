@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use flumen_config::Configuration;
 use flumen_connectors::print::PrintTarget;
-use flumen_connectors::{CollectRegistry, ConnectorEnvironment};
+use flumen_connectors::{CollectRegistry, ConnectorEnvironment, MemoryTables};
 use flumen_control::{JobMaster, JobMasterOptions};
 use flumen_core::connectors::ConnectorRegistry;
 use flumen_core::failure::Failure;
@@ -23,7 +23,7 @@ use flumen_memory::{Arena, ArenaOptions, MemoryLayout, MemoryManager, MemoryOpti
 use flumen_network::{EnvironmentOptions, PartitionConfig, PartitionRegistry, ShuffleEnvironment};
 use flumen_operators::registry::OperatorRegistry;
 use flumen_runtime::executor::TaskRunner;
-use flumen_runtime::task_executor::{TaskExecutor, TaskExecutorServices, TaskOptions};
+use flumen_runtime::task_executor::{ReservationMeter, TaskExecutor, TaskExecutorServices, TaskOptions};
 use parking_lot::Mutex;
 
 use crate::extensions::Extensions;
@@ -59,6 +59,7 @@ pub struct Process {
     arena: Arena,
     memory: MemoryManager,
     connectors: Arc<ConnectorRegistry>,
+    tables: MemoryTables,
     collect: CollectRegistry,
     shuffle: Arc<ShuffleEnvironment>,
     task_executor: TaskExecutor,
@@ -91,10 +92,13 @@ impl Process {
             }
         });
         let collect = CollectRegistry::default();
+        let kept = memory.budget("tables in memory", memory.limit_bytes()).reserve("rows");
+        let tables = MemoryTables::new(Arc::new(ReservationMeter::new(kept)));
         let mut connectors = ConnectorRegistry::new();
         let environment = ConnectorEnvironment {
             files: Arc::clone(&world.file_system),
             collect: collect.clone(),
+            tables: tables.clone(),
             print: world.print.clone(),
         };
         flumen_connectors::register_connectors(&mut connectors, &environment);
@@ -130,6 +134,7 @@ impl Process {
             arena,
             memory,
             connectors,
+            tables,
             collect,
             shuffle,
             task_executor,
@@ -227,6 +232,11 @@ impl Process {
     #[must_use]
     pub fn connectors(&self) -> &Arc<ConnectorRegistry> {
         &self.connectors
+    }
+
+    /// Tables in memory.
+    pub(crate) fn tables(&self) -> &MemoryTables {
+        &self.tables
     }
 
     /// Results on their way to clients.

@@ -9,16 +9,18 @@ use arrow_schema::{DataType, Field, Schema};
 use flumen_config::{Configuration, Origin};
 use flumen_connectors::collect::CollectCapacity;
 use flumen_control::JobMasterOptions;
-use flumen_core::catalog::Catalog;
+use flumen_core::catalog::{Catalog, CatalogTable};
+use flumen_core::connectors::MEMORY_CONNECTOR;
 use flumen_core::failure::Failure;
 use flumen_core::graph::{ExchangeMode, StreamGraph, TranslateOptions, translate};
 use flumen_core::ids::{JobId, OperatorUid};
 use flumen_core::source::Boundedness;
 use flumen_core::spec::OperatorPayload;
 use flumen_core::spec::connector::{SinkSpec, SourceSpec};
-use flumen_gateway::ClientEvent;
+use flumen_gateway::{ClientEvent, JobStatus};
 use flumen_io::{RandomSource, Rng};
-use flumen_sql::{MemoryCatalog, PlanOptions, Planned, Statement, plan_statement};
+use flumen_sql::{Droppable, MemoryCatalog, PlanOptions, Planned, Statement, plan_statement};
+use parking_lot::Mutex;
 
 use crate::embedded::EmbeddedCluster;
 use crate::error::SessionError;
@@ -44,7 +46,8 @@ pub enum Outcome {
 pub struct Session {
     configuration: Configuration,
     initial: Configuration,
-    catalog: MemoryCatalog,
+    /// Shared with jobs that fill a table before it has a name.
+    catalog: Arc<MemoryCatalog>,
     process: Arc<Process>,
     workers: u32,
     next_result: AtomicU64,
@@ -78,7 +81,7 @@ impl Session {
         Self {
             initial: configuration.clone(),
             configuration,
-            catalog: MemoryCatalog::new(),
+            catalog: Arc::default(),
             process,
             workers,
             next_result: AtomicU64::new(0),
@@ -116,17 +119,18 @@ impl Session {
             parallelism,
             job_name: self.configuration.get(&options::JOB_NAME),
             collect_id: result.clone(),
+            memory_id: format!("{:016x}{:016x}", self.rng.next_u64(), self.rng.next_u64()),
             now_ms: Some(self.process.clock().wall_millis()),
             ..PlanOptions::default()
         };
-        let planned = plan_statement(statement, &self.catalog, self.process.connectors(), &plan_options)?;
+        let planned = plan_statement(statement, self.catalog.as_ref(), self.process.connectors(), &plan_options)?;
         let plan_time = self.process.clock().now() - started;
         self.carry_out(planned, &result, plan_time)
     }
 
     fn carry_out(&mut self, planned: Planned, result: &str, plan_time: Duration) -> Result<Outcome, SessionError> {
         Ok(match planned {
-            Planned::Query { graph, schema, boundedness, .. } => {
+            Planned::Query { graph, schema, boundedness, summary, .. } => {
                 let bytes = self.configuration.get(&options::RESULT_QUEUE_BYTES).saturating_usize();
                 let capacity = CollectCapacity { bytes, ..CollectCapacity::default() };
                 let stream = self.process.collect().open(result, capacity)?;
@@ -137,8 +141,11 @@ impl Session {
                         closer.close();
                     }
                 })?;
-                let schema = schema.portable_arrow_schema();
-                Outcome::Rows(RowStream { running, stream, schema })
+                let schema = match &summary {
+                    Some(_) => crate::summary::schema(),
+                    None => schema.portable_arrow_schema(),
+                };
+                Outcome::Rows(RowStream { running, stream, schema, summary })
             }
             Planned::Insert { graph, boundedness, .. } => {
                 let recovery = self.recovery()?;
@@ -148,17 +155,59 @@ impl Session {
             }
             Planned::CreateTable { table, replace, if_not_exists } => {
                 let name = table.name.clone();
-                if if_not_exists && self.catalog.table(&name)?.is_some() {
+                let before = self.catalog.table(&name)?;
+                if if_not_exists && before.is_some() {
                     return Ok(Outcome::Done(format!("table {name} exists already")));
                 }
                 self.catalog.create_table(table, replace)?;
+                self.forget_rows(before.as_deref());
                 Outcome::Done(format!("table {name} created"))
             }
-            Planned::DropTable { name, if_exists } => match self.catalog.drop_table(&name)? {
-                true => Outcome::Done(format!("table {name} dropped")),
-                false if if_exists => Outcome::Done(format!("there is no table {name}")),
-                false => return Err(Failure::user(format!("there is no table {name}")).into()),
-            },
+            Planned::CreateTableAs { graph, table, replace, if_not_exists, boundedness } => {
+                let before = self.catalog.table(&table.name)?;
+                if if_not_exists && before.is_some() {
+                    return Ok(Outcome::Done(format!("table {} exists already", table.name)));
+                }
+                let (catalog, process) = (Arc::clone(&self.catalog), Arc::downgrade(&self.process));
+                let table = Mutex::new(Some(table));
+                let running = self.start(&graph, boundedness, plan_time, None, move |event| {
+                    let ClientEvent::JobStatusChanged { status, .. } = event else { return };
+                    // A table that was never given a name is forgotten with its rows.
+                    let Some(table) = status.is_globally_terminal().then(|| table.lock().take()).flatten() else {
+                        return;
+                    };
+                    let rows = memory_id(&table).map(str::to_owned);
+                    let named = *status == JobStatus::Finished && catalog.create_table(table, replace).is_ok();
+                    let obsolete = if named { before.as_deref().and_then(memory_id) } else { rows.as_deref() };
+                    if let (Some(process), Some(id)) = (process.upgrade(), obsolete) {
+                        process.tables().remove(id);
+                    }
+                })?;
+                Outcome::Job(JobHandle { running, recovery: None })
+            }
+            Planned::CreateView { view, replace, if_not_exists } => {
+                let name = view.name.clone();
+                if if_not_exists && self.catalog.view(&name)?.is_some() {
+                    return Ok(Outcome::Done(format!("view {name} exists already")));
+                }
+                self.catalog.create_view(view, replace)?;
+                Outcome::Done(format!("view {name} created"))
+            }
+            Planned::Drop { what, name, if_exists } => {
+                let before = self.catalog.table(&name)?;
+                let (sort, there) = match what {
+                    Droppable::Table => ("table", self.catalog.drop_table(&name)?),
+                    Droppable::View => ("view", self.catalog.drop_view(&name)?),
+                };
+                if what == Droppable::Table {
+                    self.forget_rows(before.as_deref());
+                }
+                match there {
+                    true => Outcome::Done(format!("{sort} {name} dropped")),
+                    false if if_exists => Outcome::Done(format!("there is no {sort} {name}")),
+                    false => return Err(Failure::user(format!("there is no {sort} {name}")).into()),
+                }
+            }
             Planned::Set { key, value } => {
                 self.configuration.set(&key, &value, Origin::Statement)?;
                 Outcome::Done(format!("{key} = {value}"))
@@ -194,6 +243,13 @@ impl Session {
             }
             _ => return Err(Failure::bug("a statement was planned that the session does not know").into()),
         })
+    }
+
+    /// Gives up the rows of a table that is not in the catalog any more, if they are in memory.
+    fn forget_rows(&self, table: Option<&CatalogTable>) {
+        if let Some(id) = table.and_then(memory_id) {
+            self.process.tables().remove(id);
+        }
     }
 
     /// Runs a statement to its end and says what its operators did.
@@ -295,9 +351,17 @@ impl Session {
     }
 }
 
+/// Under which name the rows of a table are kept in memory, if they are.
+fn memory_id(table: &CatalogTable) -> Option<&str> {
+    if table.connector == MEMORY_CONNECTOR { table.options.get("id").map(String::as_str) } else { None }
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
         // Before the catalog and the rest: jobs end first.
         drop(self.cluster.take());
+        for name in self.catalog.table_names().unwrap_or_default() {
+            self.forget_rows(self.catalog.table(&name).ok().flatten().as_deref());
+        }
     }
 }

@@ -10,6 +10,7 @@ use flumen_connectors::CollectStream;
 use flumen_core::failure::{Failure, FailureKind};
 use flumen_core::ids::{JobId, OperatorUid};
 use flumen_gateway::JobStatus;
+use flumen_sql::Summary;
 
 use crate::error::SessionError;
 use crate::job::Job;
@@ -97,6 +98,8 @@ pub struct RowStream {
     pub(crate) running: Running,
     pub(crate) stream: CollectStream,
     pub(crate) schema: SchemaRef,
+    /// The rows are those of a `SUMMARIZE`.
+    pub(crate) summary: Option<Summary>,
 }
 
 impl RowStream {
@@ -115,7 +118,10 @@ impl RowStream {
         match self.stream.next_timeout(timeout) {
             Poll::Ready(Some(batch)) => {
                 let batch = flumen_kernels::gather::to_portable_record_batch(&batch).map_err(Failure::bug)?;
-                Ok(Polled::Batch(batch))
+                Ok(Polled::Batch(match &self.summary {
+                    Some(summary) => crate::summary::table(summary, &batch).map_err(Failure::bug)?,
+                    None => batch,
+                }))
             }
             Poll::Ready(None) => match self.running.job.wait_within(timeout) {
                 Some(end) => self.running.check(end).map(|()| Polled::End),

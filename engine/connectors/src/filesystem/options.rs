@@ -21,12 +21,23 @@ pub(crate) enum Format {
     Json,
 }
 
+/// What becomes of a file that is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum WriteMode {
+    /// Rows are added to it, or to new files beside it.
+    #[default]
+    Append,
+    /// A new file takes its place when it is complete.
+    Replace,
+}
+
 /// The options of a file table, read and checked.
 #[derive(Clone, Debug)]
 pub(crate) struct FileOptions {
     pub(crate) path: String,
     pub(crate) format: Option<Format>,
     pub(crate) csv: CsvLayout,
+    pub(crate) write_mode: WriteMode,
 }
 
 impl FileOptions {
@@ -52,12 +63,17 @@ impl FileOptions {
                 _ => return Err(reader.wrong("csv.field-delimiter", text, "write one ASCII letter, or \\t")),
             };
         }
+        let write_mode = match reader.text("write-mode") {
+            None | Some("append") => WriteMode::Append,
+            Some("replace") => WriteMode::Replace,
+            Some(text) => return Err(reader.wrong("write-mode", text, "write append or replace")),
+        };
         let path = reader.required("path", "the file, directory or pattern")?;
         reader.finish()?;
         if path.is_empty() {
             return Err(reader.wrong("path", path, "write the name of a file or directory"));
         }
-        Ok(Self { path: path.strip_prefix("file://").unwrap_or(path).to_owned(), format, csv })
+        Ok(Self { path: path.strip_prefix("file://").unwrap_or(path).to_owned(), format, csv, write_mode })
     }
 
     /// The format of a file: as the options say, else by its suffix, else by its first bytes. May block.

@@ -1,9 +1,13 @@
-//! Appends rows to files.
+//! Writes rows to files: appends, or replaces one file as a whole.
 //!
 //! Every subtask writes a file of its own in the directory `path`, named `part-<subtask>-<job>-<number>`, and never
 //! touches one that is there; if `path` has the suffix of a format it is the one file that a single subtask appends
 //! to. Batches are encoded on the worker; bytes leave in pieces of 1 MiB through the blocking executor, one write at a
 //! time.
+//!
+//! With `write-mode` `replace` a single subtask writes `.<name>.<job>.tmp` beside the file and renames it over the file
+//! once all rows are in it and durable: readers see the old file or the new one. Without rows the new file is empty of
+//! rows, not absent. A job that fails removes what it wrote.
 //!
 //! Durability: at a barrier and at the end of input everything taken is written and synced, the file's name too. A
 //! Parquet file is finished there, because it cannot be read without its footer; the next rows start another. After a
@@ -25,7 +29,7 @@ use flumen_formats_json::JsonEncoder;
 use flumen_formats_parquet::ParquetEncoder;
 use flumen_io::{FileKind, FileSystem, WriteFile};
 
-use super::options::{FileOptions, Format, NAME, format_by_suffix};
+use super::options::{FileOptions, Format, NAME, WriteMode, format_by_suffix};
 use crate::charge::Charge;
 use crate::error::{ConnectorError, Result};
 
@@ -56,11 +60,18 @@ enum Target {
     Parts { directory: PathBuf, stem: String, suffix: &'static str },
     /// This file.
     One(PathBuf),
+    /// This file, by way of a temporary one.
+    Replaced { path: PathBuf, temporary: PathBuf },
+}
+
+/// Whether the options name one file, rather than a directory.
+fn is_one_file(options: &FileOptions) -> bool {
+    options.write_mode == WriteMode::Replace || format_by_suffix(Path::new(&options.path)).is_some()
 }
 
 fn target(options: &FileOptions, format: Format, context: &WriterContext) -> Result<Target> {
     let path = Path::new(&options.path);
-    if format_by_suffix(path).is_none() {
+    if !is_one_file(options) {
         let suffix = match format {
             Format::Parquet => "parquet",
             Format::Csv => "csv",
@@ -71,7 +82,14 @@ fn target(options: &FileOptions, format: Format, context: &WriterContext) -> Res
         return Ok(Target::Parts { directory: path.to_path_buf(), stem, suffix });
     }
     if context.parallelism == 1 {
-        return Ok(Target::One(path.to_path_buf()));
+        return Ok(match options.write_mode {
+            WriteMode::Append => Target::One(path.to_path_buf()),
+            WriteMode::Replace => {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                let temporary = path.with_file_name(format!(".{name}.{}.tmp", context.job));
+                Target::Replaced { path: path.to_path_buf(), temporary }
+            }
+        });
     }
     Err(ConnectorError::WrongOption {
         connector: NAME,
@@ -109,6 +127,10 @@ impl SinkConnector for FileSink {
         Ok(())
     }
 
+    fn is_single(&self, options: &BTreeMap<String, String>) -> bool {
+        FileOptions::read(options).is_ok_and(|options| is_one_file(&options))
+    }
+
     fn create_writer(
         &self,
         spec: &SinkSpec,
@@ -133,6 +155,7 @@ impl SinkConnector for FileSink {
             under_way: None,
             under_way_bytes: 0,
             is_dirty: false,
+            has_ended: false,
             charge,
         }))
     }
@@ -170,6 +193,8 @@ struct FileWriter {
     under_way_bytes: usize,
     /// Something was written that is not durable yet.
     is_dirty: bool,
+    /// The end of the input has been seen.
+    has_ended: bool,
     charge: Charge,
 }
 
@@ -216,8 +241,12 @@ impl FileWriter {
                 Leave::Written => return Ok(Some(file)),
                 Leave::Synced => file.sync()?,
                 Leave::Finished => {
-                    let path = file.path().to_path_buf();
+                    let mut path = file.path().to_path_buf();
                     file.finish()?;
+                    if let Target::Replaced { path: final_path, temporary } = &target {
+                        files.rename(temporary, final_path)?;
+                        path.clone_from(final_path);
+                    }
                     files.sync_directory(directory_of(&path))?;
                     return Ok(None);
                 }
@@ -226,6 +255,23 @@ impl FileWriter {
             Ok(Some(file))
         };
         self.under_way = Some(Pending::spawn(self.context.blocking.as_ref(), self.context.waker.clone(), work));
+    }
+
+    /// Sets up the encoder of the next file, if there is none.
+    fn begin_file(&mut self) -> Result<(), Failure> {
+        if self.encoder.is_none() {
+            let schema = Arc::clone(&self.schema);
+            let mut encoder: Box<dyn Encoder> = match self.format {
+                Format::Parquet => Box::new(ParquetEncoder::new(schema)),
+                Format::Csv => Box::new(CsvEncoder::new(schema, self.options.csv)),
+                Format::Json => Box::new(JsonEncoder),
+            };
+            let before = self.buffer.len();
+            encoder.start(&mut self.buffer).map_err(|e| self.in_file(e))?;
+            self.start_bytes = self.buffer.len() - before;
+            self.encoder = Some(encoder);
+        }
+        Ok(())
     }
 
     fn status(&mut self) -> Result<WriterStatus, Failure> {
@@ -244,18 +290,7 @@ impl FileWriter {
 
 impl SinkWriter for FileWriter {
     fn write(&mut self, batch: Batch) -> Result<WriterStatus, Failure> {
-        if self.encoder.is_none() {
-            let schema = Arc::clone(&self.schema);
-            let mut encoder: Box<dyn Encoder> = match self.format {
-                Format::Parquet => Box::new(ParquetEncoder::new(schema)),
-                Format::Csv => Box::new(CsvEncoder::new(schema, self.options.csv)),
-                Format::Json => Box::new(JsonEncoder),
-            };
-            let before = self.buffer.len();
-            encoder.start(&mut self.buffer).map_err(|e| self.in_file(e))?;
-            self.start_bytes = self.buffer.len() - before;
-            self.encoder = Some(encoder);
-        }
+        self.begin_file()?;
         let encoder = self.encoder.as_mut().expect("it was set above");
         if let Err(error) = encoder.encode(&batch, &mut self.buffer) {
             return Err(self.in_file(error).into());
@@ -272,6 +307,16 @@ impl SinkWriter for FileWriter {
             if !self.settle()? {
                 return Ok(WriterStatus::Waiting);
             }
+            let replaces = matches!(self.target, Target::Replaced { .. });
+            if replaces && end_of_input && !self.has_ended {
+                // A file without rows is a result, too.
+                self.begin_file()?;
+            }
+            // One that replaces another is never cut: what a barrier makes durable is of no use before the end.
+            if replaces && !end_of_input {
+                return self.status();
+            }
+            self.has_ended |= end_of_input;
             let closes = end_of_input || self.format == Format::Parquet;
             if closes && let Some(mut encoder) = self.encoder.take() {
                 encoder.finish(&mut self.buffer).map_err(|e| self.in_file(e))?;
@@ -283,6 +328,19 @@ impl SinkWriter for FileWriter {
             }
             self.submit(if closes { Leave::Finished } else { Leave::Synced });
         }
+    }
+}
+
+impl Drop for FileWriter {
+    fn drop(&mut self) {
+        let Target::Replaced { temporary, .. } = &self.target else { return };
+        // The last piece renames the file; before that, and whatever is still being written, it is of no use.
+        let (files, temporary) = (Arc::clone(&self.files), temporary.clone());
+        let unfinished = self.under_way.take();
+        self.context.blocking.spawn_blocking(Box::new(move || {
+            drop(unfinished);
+            let _ = files.remove_file(&temporary);
+        }));
     }
 }
 
@@ -300,6 +358,10 @@ fn open(files: &dyn FileSystem, target: &Target, is_parquet: bool) -> Result<Box
             files.create_directory_all(directory_of(path))?;
             // Nothing can be appended to a Parquet file.
             Ok(if is_parquet { files.create_new(path)? } else { files.append(path)? })
+        }
+        Target::Replaced { temporary, .. } => {
+            files.create_directory_all(directory_of(temporary))?;
+            Ok(files.create(temporary)?)
         }
         Target::Parts { directory, stem, suffix } => {
             if files.metadata(directory).is_ok_and(|m| m.kind == FileKind::File) {

@@ -29,7 +29,7 @@ use super::register_operators;
 use crate::collect::{CollectCapacity, CollectRegistry};
 use crate::print::PrintTarget;
 use crate::testing::{disk, lines, options, source_spec};
-use crate::{ConnectorEnvironment, register_connectors};
+use crate::{ConnectorEnvironment, MemoryTables, register_connectors};
 
 struct Process {
     connectors: Arc<ConnectorRegistry>,
@@ -44,6 +44,7 @@ fn process() -> Process {
     let environment = ConnectorEnvironment {
         files: Arc::new(disk()),
         collect: collect.clone(),
+        tables: MemoryTables::new(Arc::new(Unmetered)),
         print: PrintTarget::new(Arc::clone(&printed) as _),
     };
     let mut connectors = ConnectorRegistry::new();

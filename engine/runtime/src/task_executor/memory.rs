@@ -7,7 +7,15 @@ use flumen_core::meter::MemoryMeter;
 use flumen_memory::Reservation;
 
 /// A meter over a reservation.
-pub(super) struct ReservationMeter(pub(super) Arc<Reservation>);
+pub struct ReservationMeter(pub(super) Arc<Reservation>);
+
+impl ReservationMeter {
+    /// Over a reservation that nobody else changes.
+    #[must_use]
+    pub fn new(reservation: Reservation) -> Self {
+        Self(Arc::new(reservation))
+    }
+}
 
 impl MemoryMeter for ReservationMeter {
     fn resize(&self, from: usize, to: usize) -> Result<(), Failure> {

@@ -38,6 +38,7 @@ use crate::metrics::OperatorMetrics;
 use crate::task::{Mail, MailboxSender};
 use inbox::Inbox;
 pub use inbox::Outbox;
+pub use memory::ReservationMeter;
 
 /// Where snapshots are written and read; called on threads that may wait.
 pub trait SnapshotStore: Send + Sync {

@@ -17,28 +17,49 @@ pub(crate) enum AggregateKind {
     Avg,
     Min,
     Max,
+    /// Some value that is not NULL.
+    AnyValue,
+    /// Whether all values, or any, are true.
+    Boolean,
+    /// Variances and standard deviations.
+    Moment,
 }
 
-const ALL: [AggregateKind; 5] =
-    [AggregateKind::Count, AggregateKind::Sum, AggregateKind::Avg, AggregateKind::Min, AggregateKind::Max];
+/// By name; the engine knows them by the same names.
+const ALL: &[(&str, AggregateKind)] = &[
+    ("count", AggregateKind::Count),
+    ("sum", AggregateKind::Sum),
+    ("avg", AggregateKind::Avg),
+    ("mean", AggregateKind::Avg),
+    ("min", AggregateKind::Min),
+    ("max", AggregateKind::Max),
+    ("any_value", AggregateKind::AnyValue),
+    ("bool_and", AggregateKind::Boolean),
+    ("every", AggregateKind::Boolean),
+    ("bool_or", AggregateKind::Boolean),
+    ("variance", AggregateKind::Moment),
+    ("var_samp", AggregateKind::Moment),
+    ("var_pop", AggregateKind::Moment),
+    ("stddev", AggregateKind::Moment),
+    ("stddev_samp", AggregateKind::Moment),
+    ("stddev_pop", AggregateKind::Moment),
+];
 
 impl AggregateKind {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Count => "count",
-            Self::Sum => "sum",
-            Self::Avg => "avg",
-            Self::Min => "min",
-            Self::Max => "max",
-        }
-    }
-
     /// Type of the result.
     pub(crate) fn result_type(self, arg: &DataType) -> Result<DataType> {
         use DataType as T;
         Ok(match self {
             Self::Count => T::Int64,
-            Self::Min | Self::Max => arg.clone(),
+            Self::Min | Self::Max | Self::AnyValue => arg.clone(),
+            Self::Boolean => match arg {
+                T::Boolean | T::Null => T::Boolean,
+                other => return plan_err!("bool_and, every and bool_or take conditions, not {other}"),
+            },
+            Self::Moment => match arg {
+                number if number.is_numeric() || *number == T::Null => T::Float64,
+                other => return plan_err!("variance and stddev take numbers, not {other}"),
+            },
             Self::Sum => match arg {
                 T::Int8 | T::Int16 | T::Int32 | T::UInt8 | T::UInt16 | T::UInt32 | T::Null => T::Int64,
                 T::Int64 | T::UInt64 => T::Decimal128(38, 0),
@@ -57,24 +78,25 @@ impl AggregateKind {
 
 /// Whether a name is that of an aggregate function.
 pub(crate) fn is_aggregate(name: &str) -> bool {
-    ALL.iter().any(|kind| kind.name().eq_ignore_ascii_case(name))
+    ALL.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
 }
 
 /// Names of all aggregate functions.
 pub(crate) fn names() -> Vec<String> {
-    ALL.iter().map(|kind| kind.name().to_owned()).collect()
+    ALL.iter().map(|(name, _)| (*name).to_owned()).collect()
 }
 
 /// The function of this name.
 pub(crate) fn function(name: &str) -> Option<Arc<AggregateUDF>> {
-    static FUNCTIONS: LazyLock<[Arc<AggregateUDF>; 5]> = LazyLock::new(|| {
-        ALL.map(|kind| {
+    static FUNCTIONS: LazyLock<Vec<Arc<AggregateUDF>>> = LazyLock::new(|| {
+        let function = |&(name, kind): &(&'static str, AggregateKind)| {
             let signature = match kind {
                 AggregateKind::Count => Signature::variadic_any(Volatility::Immutable),
                 _ => Signature::user_defined(Volatility::Immutable),
             };
-            Arc::new(AggregateUDF::new_from_impl(AggregateFunction { kind, signature }))
-        })
+            Arc::new(AggregateUDF::new_from_impl(AggregateFunction { name, kind, signature }))
+        };
+        ALL.iter().map(function).collect()
     });
     FUNCTIONS.iter().find(|f| f.name() == name).map(Arc::clone)
 }
@@ -82,13 +104,14 @@ pub(crate) fn function(name: &str) -> Option<Arc<AggregateUDF>> {
 /// The binder's view of an aggregate function.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct AggregateFunction {
+    name: &'static str,
     pub(crate) kind: AggregateKind,
     signature: Signature,
 }
 
 impl AggregateUDFImpl for AggregateFunction {
     fn name(&self) -> &str {
-        self.kind.name()
+        self.name
     }
 
     fn signature(&self) -> &Signature {
@@ -115,7 +138,11 @@ impl AggregateUDFImpl for AggregateFunction {
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
         self.return_type(arg_types)?;
-        Ok(arg_types.to_vec())
+        Ok(match (self.kind, arg_types) {
+            (AggregateKind::Boolean, [DataType::Null]) => vec![DataType::Boolean],
+            (AggregateKind::Moment, [DataType::Null]) => vec![DataType::Float64],
+            _ => arg_types.to_vec(),
+        })
     }
 
     fn accumulator(&self, _args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {

@@ -8,6 +8,7 @@ pub(crate) mod table;
 pub(crate) mod tumble;
 pub(crate) mod types;
 pub(crate) mod typing;
+pub(crate) mod view;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -47,11 +48,16 @@ pub(crate) struct Binder<'a> {
     connectors: &'a ConnectorRegistry,
     /// Relations met so far, so that a file named twice is opened once.
     tables: RefCell<HashMap<String, Arc<ConnectedTable>>>,
+    /// Views met so far, by lower-case name.
+    views: RefCell<HashMap<String, Arc<view::BoundView>>>,
+    /// Views that are being bound, the outermost first.
+    open_views: RefCell<Vec<String>>,
 }
 
 impl<'a> Binder<'a> {
     pub(crate) fn new(catalog: &'a dyn Catalog, connectors: &'a ConnectorRegistry) -> Self {
-        Self { catalog, connectors, tables: RefCell::default() }
+        let (tables, views, open_views) = Default::default();
+        Self { catalog, connectors, tables, views, open_views }
     }
 
     pub(crate) fn catalog(&self) -> &dyn Catalog {
@@ -73,7 +79,7 @@ impl<'a> Binder<'a> {
         if let Some(table) = self.tables.borrow().get(name) {
             return Ok(Arc::clone(table));
         }
-        let found = self.catalog.table(name).map_err(|e| connector_error(&e, name))?;
+        let found = self.catalog.table(without_slash(name)).map_err(|e| connector_error(&e, name))?;
         let table = match found {
             Some(table) => self.connect(&table)?,
             None if looks_like_file(name) => self.file(name)?,
@@ -119,9 +125,10 @@ impl<'a> Binder<'a> {
             .source(FILE_CONNECTOR)
             .ok_or_else(|| SqlError::unsupported("files in FROM: no connector reads files").about(path))?;
         let options = BTreeMap::from([("path".to_owned(), path.to_owned())]);
-        let schema = connector.infer_schema(&options).map_err(|e| connector_error(&e, path))?;
+        let schema = connector.infer_schema(&options).map_err(|e| connector_error(&e, without_slash(path)))?;
         let schema = Arc::new(schema);
-        let boundedness = connector.validate(&options, &schema).map_err(|e| connector_error(&e, path))?;
+        let boundedness =
+            connector.validate(&options, &schema).map_err(|e| connector_error(&e, without_slash(path)))?;
         Ok(ConnectedTable {
             name: path.to_owned(),
             connector_name: FILE_CONNECTOR.to_owned(),
@@ -136,7 +143,8 @@ impl<'a> Binder<'a> {
     }
 
     pub(crate) fn unknown_table(&self, name: &str) -> SqlError {
-        let names = self.catalog.table_names().unwrap_or_default();
+        let mut names = self.catalog.table_names().unwrap_or_default();
+        names.extend(self.catalog.view_names().unwrap_or_default());
         let error = SqlError::new(SqlErrorKind::Unknown, format!("there is no table {name:?}")).about(name);
         match did_you_mean(&nearest(name, names.iter().map(String::as_str))) {
             Some(hint) => error.with_hint(hint),
@@ -152,6 +160,9 @@ impl<'a> Binder<'a> {
 
     /// How a column is written in the tables of this statement, by its lower-case name.
     pub(crate) fn written_column(&self, lower: &str) -> Option<String> {
+        if let Some(written) = self.views.borrow().values().find_map(|view| view.written_column(lower).cloned()) {
+            return Some(written);
+        }
         self.tables.borrow().values().find_map(|table| {
             let index = table.binder_schema.fields().iter().position(|f| f.name() == lower)?;
             Some(table.schema.fields[index].name.clone())
@@ -190,6 +201,11 @@ impl<'a> Binder<'a> {
     }
 }
 
+/// A name in single quotes, which means a table before it means a directory.
+pub(crate) fn without_slash(name: &str) -> &str {
+    name.strip_suffix('/').filter(|rest| !looks_like_file(rest)).unwrap_or(name)
+}
+
 fn timestamp_resolution(precision: u64) -> flumen_core::types::Resolution {
     use flumen_core::types::Resolution;
     match precision {
@@ -222,7 +238,10 @@ fn external(error: SqlError) -> DataFusionError {
 impl ContextProvider for Binder<'_> {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>, DataFusionError> {
         match &name {
-            TableReference::Bare { table } => Ok(self.table(table).map_err(external)?),
+            TableReference::Bare { table } => match self.view(table)? {
+                Some(view) => Ok(view),
+                None => Ok(self.table(table).map_err(external)?),
+            },
             other => {
                 let text = other.to_string();
                 let error = match text.rsplit('.').next() {

@@ -6,6 +6,8 @@
 //! statement recurse as deep as it is nested, so both happen on a thread with a stack of known size
 //! (see `crate::stack`).
 
+mod copy;
+mod definition;
 mod dialect;
 pub(crate) mod limits;
 pub(crate) mod normalize;
@@ -19,7 +21,7 @@ use std::sync::Arc;
 use datafusion_sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 use crate::error::{Position, Result, SqlError, SqlErrorKind};
-pub use statement::{CreateTable, DescribeTarget, Statement, StatementKind};
+pub use statement::{CreateTable, CreateView, DescribeTarget, Droppable, Statement, StatementKind};
 
 pub(crate) use dialect::FlumenDialect;
 pub(crate) use statement::Watermark;

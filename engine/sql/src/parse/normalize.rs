@@ -8,8 +8,8 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    self, Expr, GroupByExpr, Ident, Query, Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableFactor,
-    VisitMut, VisitorMut,
+    self, Expr, GroupByExpr, Ident, ObjectNamePart, Query, Select, SelectFlavor, SelectItem, SetExpr, TableAlias,
+    TableFactor, VisitMut, VisitorMut,
 };
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -94,6 +94,14 @@ impl VisitorMut for Normalize {
                 SqlErrorKind::Limit,
                 format!("the statement reads more than {RELATIONS_MAX} relations"),
             ));
+        }
+        // `FROM 'dir'` is a directory, unless there is a table of that name.
+        if let TableFactor::Table { name, args: None, .. } = factor
+            && let [ObjectNamePart::Identifier(ident)] = name.0.as_mut_slice()
+            && ident.quote_style == Some('\'')
+            && !looks_like_file(&ident.value)
+        {
+            ident.value.push('/');
         }
         // `FROM 'dir/orders.parquet'` can be called `orders`.
         if let TableFactor::Table { name, alias: alias @ None, args: None, .. } = factor

@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion_sql::sqlparser::ast::{
-    self, ColumnOption, DataType, ObjectName, Query, SqlOption, TableConstraint, TableObject,
-};
+use datafusion_sql::sqlparser::ast::{self, DataType, ObjectName, Query, TableObject};
 use datafusion_sql::sqlparser::keywords::Keyword;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
-use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+use datafusion_sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::normalize::{self, WrittenNames};
 use super::{FlumenDialect, limits, place, rebalance, syntax_error};
@@ -55,12 +53,32 @@ pub enum StatementKind {
     },
     /// `CREATE TABLE`.
     CreateTable(Box<CreateTable>),
-    /// `DROP TABLE`.
-    DropTable {
+    /// `CREATE TABLE ... AS query`: a table with the query's columns and rows.
+    CreateTableAs {
+        /// The table; its columns are the query's.
+        table: Box<CreateTable>,
+        /// The rows.
+        query: Box<Query>,
+    },
+    /// `CREATE VIEW`.
+    CreateView(Box<CreateView>),
+    /// `DROP TABLE` or `DROP VIEW`.
+    Drop {
+        /// Which of the two.
+        what: Droppable,
         /// Its name.
         name: String,
         /// No error if there is none.
         if_exists: bool,
+    },
+    /// `COPY query TO 'file'`.
+    Copy {
+        /// The rows.
+        query: Box<Query>,
+        /// The file.
+        target: String,
+        /// How it is written, by lower-case name.
+        options: BTreeMap<String, String>,
     },
     /// `SET 'key' = 'value'`.
     Set {
@@ -85,8 +103,12 @@ pub enum StatementKind {
     },
     /// `SHOW TABLES`.
     ShowTables,
+    /// `SHOW VIEWS`.
+    ShowViews,
     /// `DESCRIBE`.
     Describe(DescribeTarget),
+    /// `SUMMARIZE` of a query, or of all rows of a table.
+    Summarize(Box<Query>),
 }
 
 /// What is described.
@@ -96,6 +118,29 @@ pub enum DescribeTarget {
     Table(ObjectName),
     /// A query.
     Query(Box<Query>),
+}
+
+/// What a name can be dropped as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Droppable {
+    /// A table.
+    Table,
+    /// A view.
+    View,
+}
+
+/// A view definition.
+#[derive(Clone, Debug)]
+pub struct CreateView {
+    pub(crate) name: ast::Ident,
+    pub(crate) or_replace: bool,
+    pub(crate) if_not_exists: bool,
+    /// Names for its columns; empty means those of the query.
+    pub(crate) columns: Vec<ast::Ident>,
+    /// As it is read.
+    pub(crate) query: Box<Query>,
+    /// As it was written.
+    pub(crate) text: String,
 }
 
 /// A table definition.
@@ -125,10 +170,10 @@ pub(crate) struct Watermark {
     pub(crate) expression: ast::Expr,
 }
 
-struct StatementParser<'a> {
-    parser: Parser<'a>,
+pub(super) struct StatementParser<'a> {
+    pub(super) parser: Parser<'a>,
     tokens: &'a Arc<[TokenWithSpan]>,
-    source: &'a Arc<str>,
+    pub(super) source: &'a Arc<str>,
     names: &'a Arc<WrittenNames>,
 }
 
@@ -151,7 +196,7 @@ pub(super) fn parse_statement(
     Ok(Statement { kind, tokens: Arc::clone(tokens), source: Arc::clone(source), names: Arc::clone(names) })
 }
 
-fn syntax(error: ParserError) -> SqlError {
+pub(super) fn syntax(error: ParserError) -> SqlError {
     match error {
         ParserError::RecursionLimitExceeded => limits::too_deep(),
         ParserError::TokenizerError(message) | ParserError::ParserError(message) => syntax_error(&message),
@@ -174,6 +219,7 @@ impl StatementParser<'_> {
             Keyword::INSERT => self.insert(),
             Keyword::CREATE => self.create(),
             Keyword::DROP => self.drop(),
+            Keyword::COPY => self.copy(),
             Keyword::SET => self.set(),
             Keyword::RESET => {
                 self.parser.next_token();
@@ -197,32 +243,45 @@ impl StatementParser<'_> {
             }
             Keyword::SHOW => {
                 self.parser.next_token();
+                if self.parser.parse_keyword(Keyword::VIEWS) {
+                    return Ok(StatementKind::ShowViews);
+                }
                 self.parser.expect_keyword(Keyword::TABLES).map_err(syntax)?;
                 Ok(StatementKind::ShowTables)
             }
             Keyword::DESCRIBE | Keyword::DESC => {
                 self.parser.next_token();
-                let next = self.parser.peek_token();
-                let is_query = match &next.token {
-                    Token::Word(w) => {
-                        matches!(w.keyword, Keyword::SELECT | Keyword::WITH | Keyword::VALUES | Keyword::FROM)
-                    }
-                    Token::LParen => true,
-                    _ => false,
-                };
-                if is_query {
+                if self.is_query_next() {
                     return Ok(StatementKind::Describe(DescribeTarget::Query(self.query()?)));
                 }
                 let _ = self.parser.parse_keyword(Keyword::TABLE);
                 let name = self.parser.parse_object_name(true).map_err(syntax)?;
                 Ok(StatementKind::Describe(DescribeTarget::Table(name)))
             }
+            _ if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("summarize") => {
+                self.parser.next_token();
+                let query = if self.is_query_next() { self.query()? } else { self.table_as_query()? };
+                Ok(StatementKind::Summarize(query))
+            }
             _ => {
-                const KNOWN: [&str; 13] = [
-                    "SELECT", "FROM", "WITH", "VALUES", "INSERT", "CREATE", "DROP", "SET", "RESET", "EXPLAIN", "SHOW",
-                    "DESCRIBE", "TABLE",
+                const KNOWN: [&str; 15] = [
+                    "SELECT",
+                    "FROM",
+                    "WITH",
+                    "VALUES",
+                    "INSERT",
+                    "CREATE",
+                    "DROP",
+                    "SET",
+                    "RESET",
+                    "EXPLAIN",
+                    "SHOW",
+                    "DESCRIBE",
+                    "TABLE",
+                    "COPY",
+                    "SUMMARIZE",
                 ];
-                let other = ["UPDATE", "DELETE", "ALTER", "COPY", "MERGE", "TRUNCATE", "USE", "CALL", "ANALYZE"];
+                let other = ["UPDATE", "DELETE", "ALTER", "MERGE", "TRUNCATE", "USE", "CALL", "ANALYZE"];
                 if other.iter().any(|k| k.eq_ignore_ascii_case(&word.value)) {
                     return Err(SqlError::unsupported(word.value.to_uppercase()).at(place(&first)));
                 }
@@ -235,11 +294,40 @@ impl StatementParser<'_> {
         }
     }
 
-    fn query(&mut self) -> Result<Box<Query>> {
+    pub(super) fn query(&mut self) -> Result<Box<Query>> {
         let mut query = self.parser.parse_query().map_err(syntax)?;
         rebalance::rebalance_all(&mut *query)?;
         normalize::query(&mut query, self.names)?;
         Ok(query)
+    }
+
+    fn is_query_next(&self) -> bool {
+        match &self.parser.peek_token_ref().token {
+            Token::Word(w) => matches!(w.keyword, Keyword::SELECT | Keyword::WITH | Keyword::VALUES | Keyword::FROM),
+            Token::LParen => true,
+            _ => false,
+        }
+    }
+
+    /// The text from the next token to the end of the statement.
+    pub(super) fn rest_of_text(&self) -> String {
+        let last = self.tokens.iter().rev().find(|t| !matches!(t.token, Token::Whitespace(_)));
+        let start = byte_offset(self.source, self.parser.peek_token_ref().span.start);
+        let end = last.map_or(self.source.len(), |t| byte_offset(self.source, t.span.end));
+        self.source.get(start..end).unwrap_or_default().to_owned()
+    }
+
+    /// `SELECT * FROM` the table or file that is named next.
+    pub(super) fn table_as_query(&mut self) -> Result<Box<Query>> {
+        let name = self.parser.next_token();
+        if !matches!(name.token, Token::Word(_) | Token::SingleQuotedString(_)) {
+            let expected = format!("expected a table, a file or a query in parentheses, found {}", name.token);
+            return Err(syntax_error(&expected).at(place(&name)));
+        }
+        let word = |keyword| TokenWithSpan::wrap(Token::make_keyword(keyword));
+        let tokens = vec![word("SELECT"), TokenWithSpan::wrap(Token::Mul), word("FROM"), name];
+        let parser = Parser::new(&FlumenDialect).with_tokens_with_locations(tokens);
+        StatementParser { parser, tokens: self.tokens, source: self.source, names: self.names }.query()
     }
 
     fn insert(&mut self) -> Result<StatementKind> {
@@ -264,151 +352,6 @@ impl StatementParser<'_> {
         normalize::query(&mut query, self.names)?;
         let columns = insert.columns.iter().map(plain_name).collect::<Result<_>>()?;
         Ok(StatementKind::Insert { table: plain_name(&table)?, columns, query })
-    }
-
-    fn create(&mut self) -> Result<StatementKind> {
-        let start = self.parser.next_token();
-        let or_replace = self.parser.parse_keywords(&[Keyword::OR, Keyword::REPLACE]);
-        let _ = self.parser.parse_keyword(Keyword::TEMPORARY) || self.parser.parse_keyword(Keyword::TEMP);
-        if !self.parser.parse_keyword(Keyword::TABLE) {
-            let what = self.parser.peek_token();
-            return Err(SqlError::unsupported(format!("CREATE {}", what.token)).at(place(&start)));
-        }
-        let if_not_exists = self.parser.parse_keywords(&[Keyword::IF, Keyword::NOT, Keyword::EXISTS]);
-        let name = self.parser.parse_identifier().map_err(syntax)?;
-        if self.parser.peek_token().token == Token::Period {
-            return Err(SqlError::unsupported("tables in other schemas").at(place(&self.parser.peek_token())));
-        }
-        let mut table = CreateTable {
-            name,
-            if_not_exists,
-            or_replace,
-            columns: Vec::new(),
-            watermark: None,
-            primary_key: Vec::new(),
-            options: BTreeMap::new(),
-        };
-        if self.parser.consume_token(&Token::LParen) {
-            loop {
-                self.table_element(&mut table)?;
-                if self.parser.consume_token(&Token::RParen) {
-                    break;
-                }
-                self.parser.expect_token(&Token::Comma).map_err(syntax)?;
-                if self.parser.consume_token(&Token::RParen) {
-                    break;
-                }
-            }
-        }
-        if self.parser.parse_keyword(Keyword::COMMENT) {
-            self.parser.parse_literal_string().map_err(syntax)?;
-        }
-        let next = self.parser.peek_token();
-        if let Token::Word(w) = &next.token
-            && matches!(w.keyword, Keyword::PARTITIONED | Keyword::LIKE | Keyword::AS)
-        {
-            return Err(SqlError::unsupported(format!("CREATE TABLE ... {}", w.value.to_uppercase())).at(place(&next)));
-        }
-        for option in self.parser.parse_options(Keyword::WITH).map_err(syntax)? {
-            let SqlOption::KeyValue { key, value } = option else {
-                return Err(syntax_error("options are written 'key' = 'value'").at(place(&next)));
-            };
-            let value = match &value {
-                ast::Expr::Value(v) => match v.value.clone().into_string() {
-                    Some(text) => text,
-                    None => v.value.to_string(),
-                },
-                other => other.to_string(),
-            };
-            if table.options.insert(key.value.clone(), value).is_some() {
-                return Err(SqlError::invalid(format!("option {:?} is given twice", key.value)).about(key.value));
-            }
-        }
-        if !table.options.contains_key("connector") {
-            return Err(SqlError::invalid("the table has no connector")
-                .at(place(&start))
-                .with_hint("add WITH ('connector' = 'filesystem', 'path' = '...') or another connector"));
-        }
-        Ok(StatementKind::CreateTable(Box::new(table)))
-    }
-
-    fn table_element(&mut self, table: &mut CreateTable) -> Result<()> {
-        let start = self.parser.peek_token();
-        if let Token::Word(w) = &start.token
-            && w.quote_style.is_none()
-            && w.value.eq_ignore_ascii_case("watermark")
-        {
-            self.parser.next_token();
-            self.parser.expect_keyword(Keyword::FOR).map_err(syntax)?;
-            let column = self.parser.parse_identifier().map_err(syntax)?;
-            self.parser.expect_keyword(Keyword::AS).map_err(syntax)?;
-            let expression = self.parser.parse_expr().map_err(syntax)?;
-            if table.watermark.replace(Watermark { column, expression }).is_some() {
-                return Err(SqlError::invalid("a table has one WATERMARK at most").at(place(&start)));
-            }
-            return Ok(());
-        }
-        if let Some(constraint) = self.parser.parse_optional_table_constraint().map_err(syntax)? {
-            let TableConstraint::PrimaryKey(key) = constraint else {
-                return Err(SqlError::unsupported("table constraints other than PRIMARY KEY").at(place(&start)));
-            };
-            // `NOT ENFORCED` may have been taken as part of the constraint already.
-            if self.parser.parse_keyword(Keyword::NOT) {
-                self.parser.expect_keyword(Keyword::ENFORCED).map_err(syntax)?;
-            } else if key.characteristics.as_ref().and_then(|c| c.enforced) != Some(false) {
-                return Err(SqlError::invalid("a PRIMARY KEY must be NOT ENFORCED")
-                    .at(place(&start))
-                    .with_hint("the engine does not check keys; write PRIMARY KEY (...) NOT ENFORCED"));
-            }
-            for column in &key.columns {
-                table.primary_key.push(column.to_string());
-            }
-            return Ok(());
-        }
-        let name = self.parser.parse_identifier().map_err(syntax)?;
-        if self.parser.parse_keyword(Keyword::AS) {
-            return Err(SqlError::unsupported("computed columns").at(place(&start)));
-        }
-        let data_type = self.parser.parse_data_type().map_err(syntax)?;
-        let mut column = ColumnDefinition { name, data_type, nullable: true };
-        loop {
-            let next = self.parser.peek_token();
-            if let Token::Word(w) = &next.token
-                && w.value.eq_ignore_ascii_case("metadata")
-            {
-                return Err(SqlError::unsupported("METADATA columns").at(place(&next)));
-            }
-            match self.parser.parse_optional_column_option().map_err(syntax)? {
-                None => break,
-                Some(ColumnOption::NotNull) => column.nullable = false,
-                Some(ColumnOption::Null) => column.nullable = true,
-                Some(ColumnOption::Comment(_)) => {}
-                Some(ColumnOption::PrimaryKey(_)) => {
-                    let not_enforced = self.parser.parse_keyword(Keyword::NOT);
-                    if not_enforced {
-                        self.parser.expect_keyword(Keyword::ENFORCED).map_err(syntax)?;
-                    }
-                    table.primary_key.push(column.name.value.clone());
-                }
-                Some(other) => {
-                    return Err(SqlError::unsupported(format!("column option {other}")).at(place(&next)));
-                }
-            }
-        }
-        table.columns.push(column);
-        Ok(())
-    }
-
-    fn drop(&mut self) -> Result<StatementKind> {
-        self.parser.next_token();
-        let _ = self.parser.parse_keyword(Keyword::TEMPORARY);
-        let what = self.parser.peek_token();
-        if !self.parser.parse_keyword(Keyword::TABLE) {
-            return Err(SqlError::unsupported(format!("DROP {}", what.token)).at(place(&what)));
-        }
-        let if_exists = self.parser.parse_keywords(&[Keyword::IF, Keyword::EXISTS]);
-        let name = self.parser.parse_object_name(false).map_err(syntax)?;
-        Ok(StatementKind::DropTable { name: plain_name(&name)?, if_exists })
     }
 
     fn set(&mut self) -> Result<StatementKind> {
@@ -457,8 +400,19 @@ impl StatementParser<'_> {
     }
 }
 
+/// Where a place counted in lines and letters is in the text.
+fn byte_offset(text: &str, location: Location) -> usize {
+    let lines_before = usize::try_from(location.line.saturating_sub(1)).unwrap_or(usize::MAX);
+    let letters_before = usize::try_from(location.column.saturating_sub(1)).unwrap_or(usize::MAX);
+    let line = match lines_before {
+        0 => 0,
+        n => text.match_indices('\n').nth(n - 1).map_or(text.len(), |(at, _)| at + 1),
+    };
+    text[line..].char_indices().nth(letters_before).map_or(text.len(), |(at, _)| line + at)
+}
+
 /// The name of a table that is not in a schema, in lower case unless it was quoted.
-fn plain_name(name: &ObjectName) -> Result<String> {
+pub(super) fn plain_name(name: &ObjectName) -> Result<String> {
     match name.0.as_slice() {
         [part] => match part.as_ident() {
             Some(ident) => Ok(ident.value.clone()),

@@ -26,7 +26,12 @@ fn statements_are_told_apart() {
         StatementKind::Query(_) => "query".to_owned(),
         StatementKind::Insert { table, columns, .. } => format!("insert {table} {columns:?}"),
         StatementKind::CreateTable(t) => format!("create {} {}", t.name.value, t.columns.len()),
-        StatementKind::DropTable { name, if_exists } => format!("drop {name} {if_exists}"),
+        StatementKind::CreateTableAs { table, .. } => format!("create {} as", table.name.value),
+        StatementKind::CreateView(v) => format!("view {} {:?} as {}", v.name.value, v.columns, v.text),
+        StatementKind::Drop { what, name, if_exists } => format!("drop {what:?} {name} {if_exists}"),
+        StatementKind::Copy { target, options, .. } => format!("copy to {target} {options:?}"),
+        StatementKind::ShowViews => "views".to_owned(),
+        StatementKind::Summarize(query) => format!("summarize {query}"),
         StatementKind::Set { key, value } => format!("set {key}={value}"),
         StatementKind::Reset { key } => format!("reset {key:?}"),
         StatementKind::ShowSettings => "settings".to_owned(),
@@ -45,7 +50,22 @@ fn statements_are_told_apart() {
         ("INSERT INTO t (a, b) VALUES (1, 2)", "insert t [\"a\", \"b\"]"),
         ("CREATE TEMPORARY TABLE IF NOT EXISTS t (a INT, b STRING NOT NULL) WITH ('connector'='x')", "create t 2"),
         ("CREATE TABLE t WITH ('connector'='x')", "create t 0"),
-        ("DROP TABLE IF EXISTS t", "drop t true"),
+        ("CREATE TABLE t (a INT)", "create t 1"),
+        ("CREATE OR REPLACE TABLE t AS SELECT 1 AS a", "create t as"),
+        ("CREATE TABLE t WITH ('connector'='x') AS (SELECT 1 AS a)", "create t as"),
+        ("DROP TABLE IF EXISTS t", "drop Table t true"),
+        ("DROP VIEW v", "drop View v false"),
+        ("CREATE VIEW v AS SELECT 1", "view v [] as SELECT 1"),
+        ("CREATE VIEW v AS\n  SELECT 'é;' -- c\n FROM t ; ", "view v [] as SELECT 'é;' -- c\n FROM t"),
+        ("COPY t TO 'x.csv'", "copy to x.csv {}"),
+        ("COPY 'in.csv' TO 'x.parquet'", "copy to x.parquet {}"),
+        (
+            "COPY (SELECT 1) TO 'x' WITH (FORMAT csv, HEADER, DELIMITER '|')",
+            "copy to x {\"delimiter\": \"|\", \"format\": \"csv\", \"header\": \"true\"}",
+        ),
+        ("SHOW VIEWS", "views"),
+        ("SUMMARIZE t", "summarize SELECT * FROM t"),
+        ("summarize FROM t", "summarize SELECT * FROM t"),
         ("SET 'execution.state-recovery.path' = '/a b'", "set execution.state-recovery.path=/a b"),
         ("SET parallelism.default = 4", "set parallelism.default=4"),
         ("SET", "settings"),
@@ -95,7 +115,12 @@ fn mistakes_have_a_place() {
     refused("SELCT 1", SqlErrorKind::Syntax, "expected a statement", (1, 1));
     refused("SELECT 1; SELECT 1 1", SqlErrorKind::Syntax, "unexpected 1", (1, 20));
     refused("CREATE TABLE t (a INT)", SqlErrorKind::Invalid, "no connector", (1, 1));
-    refused("CREATE VIEW v AS SELECT 1", SqlErrorKind::Unsupported, "not supported yet: CREATE VIEW", (1, 1));
+    refused("CREATE INDEX i ON t (a)", SqlErrorKind::Unsupported, "not supported yet: CREATE INDEX", (1, 1));
+    refused("COPY t FROM 'x.csv'", SqlErrorKind::Unsupported, "not supported yet: COPY FROM", (1, 8));
+    refused("COPY (SELECT 1) TO x", SqlErrorKind::Syntax, "string", (1, 20));
+    refused("CREATE TABLE t", SqlErrorKind::Invalid, "the table has no columns", (1, 1));
+    refused("CREATE TABLE t (a INT) AS SELECT 1", SqlErrorKind::Unsupported, "with columns and a query", (1, 1));
+    refused("CREATE TABLE t (a INT) WITH ('path'='x')", SqlErrorKind::Invalid, "no connector", (1, 30));
     refused("DELETE FROM t", SqlErrorKind::Unsupported, "not supported yet: DELETE", (1, 1));
     refused(
         "CREATE TABLE t (a INT, PRIMARY KEY (a)) WITH ('connector'='x')",

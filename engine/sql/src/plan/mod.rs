@@ -1,5 +1,6 @@
 //! Statements to what is to be done: the steps from a bound plan to a StreamGraph.
 
+mod definition;
 mod emit;
 mod explain;
 pub(crate) mod expr;
@@ -7,15 +8,18 @@ mod node;
 mod physical;
 mod state;
 mod statement;
+mod summarize;
 #[cfg(test)]
 mod tests;
 
-use flumen_core::catalog::CatalogTable;
+use flumen_core::catalog::{CatalogTable, CatalogView};
 use flumen_core::graph::StreamGraph;
 use flumen_core::source::Boundedness;
-use flumen_core::types::SchemaRef;
+use flumen_core::types::{LogicalType, SchemaRef};
 
 pub use statement::plan_statement;
+
+use crate::parse::Droppable;
 
 /// Settings of planning.
 #[derive(Clone, Debug)]
@@ -26,6 +30,8 @@ pub struct PlanOptions {
     pub job_name: String,
     /// Option `id` of the `collect` sink that takes the rows of a query.
     pub collect_id: String,
+    /// Name under which the rows of a table that this statement creates are kept in memory; unique in the process.
+    pub memory_id: String,
     /// Silence after which a source no longer holds watermarks back (`table.exec.source.idle-timeout`).
     pub source_idle_timeout_ms: Option<u64>,
     /// What `now()` says, in milliseconds since 1970; `None` leaves such functions to the engine.
@@ -38,10 +44,28 @@ impl Default for PlanOptions {
             parallelism: 1,
             job_name: "query".to_owned(),
             collect_id: "result".to_owned(),
+            memory_id: "table".to_owned(),
             source_idle_timeout_ms: None,
             now_ms: None,
         }
     }
+}
+
+/// How the one row of a `SUMMARIZE` is read: for each column its smallest and largest value as text, the average and
+/// standard deviation as DOUBLE and the number of values that are not NULL as BIGINT; at the end the number of rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// What was summarized.
+    pub columns: Vec<SummaryColumn>,
+}
+
+/// A column of a [`Summary`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SummaryColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub data_type: LogicalType,
 }
 
 /// What a statement asks for.
@@ -58,6 +82,8 @@ pub enum Planned {
         boundedness: Boundedness,
         /// Whether rows carry kinds (results that change).
         updating: bool,
+        /// The one row that comes is to be shown like this.
+        summary: Option<Summary>,
     },
     /// Run the graph.
     Insert {
@@ -77,8 +103,32 @@ pub enum Planned {
         /// Do nothing if there is one with its name.
         if_not_exists: bool,
     },
-    /// Take the table out of the catalog.
-    DropTable {
+    /// Run the graph, which fills the table; once it has finished, put the table into the catalog.
+    CreateTableAs {
+        /// The job.
+        graph: StreamGraph,
+        /// The table.
+        table: CatalogTable,
+        /// In place of one with its name.
+        replace: bool,
+        /// Do nothing if there is one with its name.
+        if_not_exists: bool,
+        /// Whether the job ends by itself.
+        boundedness: Boundedness,
+    },
+    /// Put the view into the catalog.
+    CreateView {
+        /// The view.
+        view: CatalogView,
+        /// In place of one with its name.
+        replace: bool,
+        /// Do nothing if there is one with its name.
+        if_not_exists: bool,
+    },
+    /// Take the table or view out of the catalog.
+    Drop {
+        /// Which of the two.
+        what: Droppable,
         /// Its name.
         name: String,
         /// No error if there is none.

@@ -10,7 +10,14 @@ pub(crate) fn state_fields(call: &AggregateCall) -> Vec<Field> {
     let count = || Field::new("count", LogicalType::Int64, false);
     match call.function.as_str() {
         "count" => vec![count()],
-        "avg" => {
+        "variance" | "var_samp" | "var_pop" | "stddev" | "stddev_samp" | "stddev_pop" => {
+            let double = |name: &str| Field::new(name, LogicalType::Float64, false);
+            vec![count(), double("mean"), double("squares")]
+        }
+        "bool_and" | "every" | "bool_or" => {
+            ["false", "true"].map(|name| Field::new(name, LogicalType::Int64, false)).into()
+        }
+        "avg" | "mean" => {
             let sum = match call.arg_types.first() {
                 Some(LogicalType::Decimal { scale, .. }) => {
                     LogicalType::Decimal { precision: DECIMAL_PRECISION_MAX, scale: *scale }

@@ -7,9 +7,10 @@ use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_expr::{Expr as LogicalExpr, LogicalPlan};
 use datafusion_sql::sqlparser::ast;
 use datafusion_sql::sqlparser::tokenizer::Token;
-use flumen_core::catalog::{Catalog, CatalogTable, WatermarkDefinition};
+use flumen_core::catalog::Catalog;
 use flumen_core::expr::Expr;
 use flumen_core::graph::Partitioner;
+use flumen_core::sink::SinkConnector;
 use flumen_core::source::Boundedness;
 use flumen_core::spec::connector::SinkSpec;
 use flumen_core::types::{Field, LogicalType, Schema};
@@ -18,11 +19,11 @@ use super::expr::typed;
 use super::node::{Node, Op};
 use super::physical::PhysicalPlanner;
 use super::{PlanOptions, Planned, emit, explain};
-use crate::bind::{Binder, aggregates, connector_error, functions, tumble, unknown_connector};
+use crate::bind::{Binder, aggregates, connector_error, functions, unknown_connector};
 use crate::error::{Result, SqlError, Suggestions, did_you_mean, from_datafusion, nearest};
 use crate::parse::normalize::output_aliases;
-use crate::parse::{CreateTable, DescribeTarget, Statement, StatementKind};
-use flumen_core::connectors::{COLLECT_CONNECTOR, ConnectorRegistry};
+use crate::parse::{DescribeTarget, Statement, StatementKind};
+use flumen_core::connectors::{COLLECT_CONNECTOR, ConnectorRegistry, MEMORY_CONNECTOR};
 
 /// Plans a statement.
 ///
@@ -43,11 +44,11 @@ pub fn plan_statement(
     })
 }
 
-struct StatementPlanner<'a> {
-    binder: Binder<'a>,
-    statement: &'a Statement,
-    connectors: &'a ConnectorRegistry,
-    options: &'a PlanOptions,
+pub(super) struct StatementPlanner<'a> {
+    pub(super) binder: Binder<'a>,
+    pub(super) statement: &'a Statement,
+    pub(super) connectors: &'a ConnectorRegistry,
+    pub(super) options: &'a PlanOptions,
 }
 
 impl StatementPlanner<'_> {
@@ -58,7 +59,13 @@ impl StatementPlanner<'_> {
                 let schema = Arc::clone(&root.inputs[0].node.schema);
                 let boundedness = boundedness(&root);
                 let updating = root.updating;
-                Planned::Query { graph: emit::emit(&root, &self.options.job_name), schema, boundedness, updating }
+                Planned::Query {
+                    graph: emit::emit(&root, &self.options.job_name),
+                    schema,
+                    boundedness,
+                    updating,
+                    summary: None,
+                }
             }
             StatementKind::Insert { table, columns, query } => {
                 let (root, table) = self.insert(table, columns, query)?;
@@ -66,13 +73,14 @@ impl StatementPlanner<'_> {
                 Planned::Insert { graph: emit::emit(&root, &self.options.job_name), table, boundedness }
             }
             StatementKind::CreateTable(table) => self.create_table(table)?,
-            StatementKind::DropTable { name, if_exists } => {
-                let found = self.binder.catalog().table(name).map_err(|e| connector_error(&e, name))?;
-                match found {
-                    Some(table) => Planned::DropTable { name: table.name.clone(), if_exists: *if_exists },
-                    None if *if_exists => Planned::DropTable { name: name.clone(), if_exists: true },
-                    None => return Err(self.binder.unknown_table(name)),
-                }
+            StatementKind::CreateTableAs { table, query } => self.create_table_as(table, query)?,
+            StatementKind::CreateView(view) => self.create_view(view)?,
+            StatementKind::Drop { what, name, if_exists } => self.drop(*what, name, *if_exists)?,
+            StatementKind::Copy { query, target, options } => {
+                let root = self.copy(query, target, options)?;
+                let boundedness = boundedness(&root);
+                let graph = emit::emit(&root, &self.options.job_name);
+                Planned::Insert { graph, table: target.clone(), boundedness }
             }
             StatementKind::Set { key, value } => Planned::Set { key: key.clone(), value: value.clone() },
             StatementKind::Reset { key } => Planned::Reset { key: key.clone() },
@@ -81,24 +89,25 @@ impl StatementPlanner<'_> {
                 let root = match &statement.kind {
                     StatementKind::Query(query) => self.collected(query)?,
                     StatementKind::Insert { table, columns, query } => self.insert(table, columns, query)?.0,
+                    StatementKind::Copy { query, target, options } => self.copy(query, target, options)?,
                     _ => return Err(SqlError::unsupported("EXPLAIN of other than queries and INSERT").about("EXPLAIN")),
                 };
                 let analyze = if *analyze { Some(Box::new(self.plan(&statement.kind)?)) } else { None };
                 Planned::Explain { text: explain::explain(&root), analyze }
             }
             StatementKind::ShowTables => {
-                let names = self.binder.catalog().table_names().map_err(|e| connector_error(&e, "TABLES"))?;
-                Planned::Rows {
-                    columns: vec!["table".to_owned()],
-                    rows: names.into_iter().map(|name| vec![name]).collect(),
-                }
+                names("table", self.binder.catalog().table_names().map_err(|e| connector_error(&e, "TABLES"))?)
+            }
+            StatementKind::ShowViews => {
+                names("view", self.binder.catalog().view_names().map_err(|e| connector_error(&e, "VIEWS"))?)
             }
             StatementKind::Describe(target) => self.describe(target)?,
+            StatementKind::Summarize(query) => self.summarize(query)?,
         })
     }
 
     /// A query with the sink that takes its rows.
-    fn collected(&self, query: &ast::Query) -> Result<Node> {
+    pub(super) fn collected(&self, query: &ast::Query) -> Result<Node> {
         let node = self.query(query)?;
         let spec = SinkSpec {
             connector: COLLECT_CONNECTOR.to_owned(),
@@ -109,7 +118,7 @@ impl StatementPlanner<'_> {
         Ok(node.exchange(partitioner, 1, Op::Sink { spec, table: None }, schema, rows))
     }
 
-    fn logical(&self, query: &ast::Query) -> Result<LogicalPlan> {
+    pub(super) fn logical(&self, query: &ast::Query) -> Result<LogicalPlan> {
         let written = |name: &str| self.binder.written_column(name).unwrap_or_else(|| name.to_owned());
         let known = || functions::names().into_iter().chain(aggregates::names()).collect();
         let in_statement = |name: &str| {
@@ -141,10 +150,12 @@ impl StatementPlanner<'_> {
     }
 
     /// The physical plan of a query, whose columns have their written names.
-    fn query(&self, query: &ast::Query) -> Result<Node> {
+    pub(super) fn query(&self, query: &ast::Query) -> Result<Node> {
         let logical = self.logical(query)?;
         let node = PhysicalPlanner::new(self.options).plan(&logical)?;
-        let fields = self.output_fields(query, &logical, &node);
+        let names = self.output_names(query, &logical);
+        let field = |(name, field): (String, &Field)| Field::new(name, field.data_type.clone(), field.nullable);
+        let fields: Vec<Field> = names.into_iter().zip(&node.schema.fields).map(field).collect();
         let same = node.schema.fields.iter().zip(&fields).all(|(a, b)| a.name == b.name);
         if same && node.schema.fields.len() == fields.len() {
             return Ok(node);
@@ -157,25 +168,25 @@ impl StatementPlanner<'_> {
         Ok(node.then(Op::Project { expressions: columns }, Arc::new(Schema { fields, event_time }), rows))
     }
 
-    fn output_fields(&self, query: &ast::Query, logical: &LogicalPlan, node: &Node) -> Vec<Field> {
+    /// Names of a query's columns, as they are written.
+    pub(super) fn output_names(&self, query: &ast::Query, logical: &LogicalPlan) -> Vec<String> {
         let aliases: HashMap<String, String> = output_aliases(query, &self.statement.names);
-        let names = logical.schema().fields().iter().map(|f| f.name().clone());
-        names
-            .zip(&node.schema.fields)
-            .map(|(name, field)| {
-                let written = aliases
-                    .get(&name.to_lowercase())
-                    .cloned()
-                    .or_else(|| self.binder.written_column(&name))
-                    .unwrap_or(name);
-                Field::new(written, field.data_type.clone(), field.nullable)
-            })
-            .collect()
+        let written = |name: &String| {
+            let alias = aliases.get(&name.to_lowercase()).cloned();
+            alias.or_else(|| self.binder.written_column(name)).unwrap_or_else(|| name.clone())
+        };
+        logical.schema().fields().iter().map(|f| written(f.name())).collect()
     }
 
     fn insert(&self, table: &str, columns: &[String], query: &ast::Query) -> Result<(Node, String)> {
         let found = self.binder.catalog().table(table).map_err(|e| connector_error(&e, table))?;
-        let table = found.ok_or_else(|| self.binder.unknown_table(table))?;
+        let table = match found {
+            Some(table) => table,
+            None if self.is_view(table)? => {
+                return Err(SqlError::invalid(format!("{table:?} is a view and cannot be written")).about(table));
+            }
+            None => return Err(self.binder.unknown_table(table)),
+        };
         let connector = self.connectors.sink(&table.connector).ok_or_else(|| {
             if self.connectors.source(&table.connector).is_some() {
                 SqlError::invalid(format!(
@@ -265,69 +276,14 @@ impl StatementPlanner<'_> {
             .about(table.name.clone())
             .with_hint("aggregate by windows: GROUP BY window_start, window_end"));
         }
+        check_ends(&node, &table.connector, &table.name)?;
         let node = node.project(expressions, targets.clone());
         let spec = SinkSpec { connector: table.connector.clone(), options: table.options.clone() };
-        let (schema, rows) = (Arc::clone(&node.schema), node.rows);
-        let root = node.then(Op::Sink { spec, table: Some(table.name.clone()) }, schema, rows);
-        Ok((root, table.name.clone()))
+        Ok((written(node, connector.as_ref(), spec, &table.name), table.name.clone()))
     }
 
-    fn create_table(&self, definition: &CreateTable) -> Result<Planned> {
-        let name = self.statement.names.written(&definition.name);
-        let mut options = definition.options.clone();
-        let connector = options.remove("connector").unwrap_or_default();
-        let existing = self.binder.catalog().table(&name).map_err(|e| connector_error(&e, &name))?;
-        if existing.is_some() && !definition.if_not_exists && !definition.or_replace {
-            return Err(SqlError::invalid(format!("there is a table {name:?} already"))
-                .about(definition.name.value.clone())
-                .with_hint("DROP TABLE it first, or write CREATE OR REPLACE TABLE"));
-        }
-        let (source, sink) = (self.connectors.source(&connector), self.connectors.sink(&connector));
-        if source.is_none() && sink.is_none() {
-            return Err(unknown_connector(&connector, self.connectors));
-        }
-        let mut schema = if definition.columns.is_empty() {
-            let source = source.ok_or_else(|| {
-                SqlError::invalid(format!("table {name:?} needs columns: connector {connector:?} only writes"))
-                    .about(definition.name.value.clone())
-            })?;
-            source.infer_schema(&options).map_err(|e| connector_error(&e, &definition.name.value))?
-        } else {
-            let mut schema = self.binder.define_columns(definition)?;
-            for (field, column) in schema.fields.iter_mut().zip(&definition.columns) {
-                field.name = self.statement.names.written(&column.name);
-            }
-            schema
-        };
-        for (index, field) in schema.fields.iter().enumerate() {
-            if schema.fields[..index].iter().any(|f| f.name.eq_ignore_ascii_case(&field.name)) {
-                return Err(
-                    SqlError::invalid(format!("column {:?} is defined twice", field.name)).about(field.name.clone())
-                );
-            }
-        }
-        for key in &definition.primary_key {
-            if !schema.fields.iter().any(|f| f.name.eq_ignore_ascii_case(key)) {
-                return Err(unknown_column(key, &schema));
-            }
-        }
-        let watermark = definition.watermark.as_ref().map(|w| watermark(w, &schema)).transpose()?;
-        schema.event_time = watermark.as_ref().map(|w| w.column);
-        // Both ends check the options they know; a connector that does both is asked as a source first.
-        match (source, sink) {
-            (Some(source), _) => {
-                source.validate(&options, &schema).map(|_| ()).map_err(|e| connector_error(&e, &connector))
-            }
-            (None, Some(sink)) => sink.validate(&options, &schema).map_err(|e| connector_error(&e, &connector)),
-            (None, None) => Ok(()),
-        }
-        .or_else(|as_source| match (source, sink) {
-            // A path that is to be written need not be there yet.
-            (Some(_), Some(sink)) => sink.validate(&options, &schema).map_err(|_| as_source),
-            _ => Err(as_source),
-        })?;
-        let table = CatalogTable { name, schema: Arc::new(schema), watermark, connector, options };
-        Ok(Planned::CreateTable { table, replace: definition.or_replace, if_not_exists: definition.if_not_exists })
+    fn is_view(&self, name: &str) -> Result<bool> {
+        Ok(self.binder.catalog().view(name).map_err(|e| connector_error(&e, name))?.is_some())
     }
 
     fn describe(&self, target: &DescribeTarget) -> Result<Planned> {
@@ -341,10 +297,8 @@ impl StatementPlanner<'_> {
                 let found = self.binder.catalog().table(&ident.value).map_err(|e| connector_error(&e, &ident.value))?;
                 match found {
                     Some(table) => (Arc::clone(&table.schema), table.watermark.clone()),
-                    None => {
-                        let table = self.binder.table(&ident.value)?;
-                        (Arc::clone(&table.schema), None)
-                    }
+                    None if self.is_view(&ident.value)? => (self.query(&*select_all(&ident.value)?)?.schema, None),
+                    None => (Arc::clone(&self.binder.table(&ident.value)?.schema), None),
                 }
             }
             DescribeTarget::Query(query) => (self.query(query)?.schema, None),
@@ -390,11 +344,47 @@ fn check_scalar_subqueries(plan: &LogicalPlan) -> Result<()> {
     Ok(())
 }
 
-fn boundedness(root: &Node) -> Boundedness {
+/// All rows of a table or view.
+fn select_all(name: &str) -> Result<Box<ast::Query>> {
+    let text = format!("SELECT * FROM \"{}\"", name.replace('"', "\"\""));
+    match crate::parse::parse(&text)?.pop().map(|statement| statement.kind) {
+        Some(StatementKind::Query(query)) => Ok(query),
+        _ => Err(SqlError::internal("a name could not be read back")),
+    }
+}
+
+/// Rows that are seen when all of them are there must end.
+pub(super) fn check_ends(node: &Node, connector: &str, name: &str) -> Result<()> {
+    if node.bounded || connector != MEMORY_CONNECTOR {
+        return Ok(());
+    }
+    Err(SqlError::unsupported(format!("rows that do not end into {name:?}, which is in memory"))
+        .about(name)
+        .with_hint("give the table a connector: WITH ('connector' = 'filesystem', 'path' = '...', 'format' = 'csv')"))
+}
+
+/// Rows of one column.
+fn names(heading: &str, names: Vec<String>) -> Planned {
+    Planned::Rows { columns: vec![heading.to_owned()], rows: names.into_iter().map(|name| vec![name]).collect() }
+}
+
+/// A node whose rows go into a table or file.
+pub(super) fn written(node: Node, connector: &dyn SinkConnector, spec: SinkSpec, name: &str) -> Node {
+    let (schema, rows) = (Arc::clone(&node.schema), node.rows);
+    let single = connector.is_single(&spec.options);
+    let op = Op::Sink { spec, table: Some(name.to_owned()) };
+    match (single, node.parallelism) {
+        (false, _) => node.then(op, schema, rows),
+        (true, 1) => node.exchange(Partitioner::Forward, 1, op, schema, rows),
+        (true, _) => node.exchange(Partitioner::Global, 1, op, schema, rows),
+    }
+}
+
+pub(super) fn boundedness(root: &Node) -> Boundedness {
     if root.bounded { Boundedness::Bounded } else { Boundedness::Unbounded }
 }
 
-fn unknown_column(name: &str, schema: &Schema) -> SqlError {
+pub(super) fn unknown_column(name: &str, schema: &Schema) -> SqlError {
     let error = SqlError::new(crate::error::SqlErrorKind::Unknown, format!("there is no column {name:?}")).about(name);
     match did_you_mean(&nearest(name, schema.fields.iter().map(|f| f.name.as_str()))) {
         Some(hint) => error.with_hint(hint),
@@ -407,38 +397,4 @@ fn assignable(from: &LogicalType, to: &LogicalType) -> bool {
     let number = |t: &LogicalType| t.is_integer() || t.is_float() || matches!(t, LogicalType::Decimal { .. });
     let time = |t: &LogicalType| matches!(t, LogicalType::Timestamp { .. } | LogicalType::Date);
     from == to || *from == LogicalType::Null || number(from) && number(to) || time(from) && time(to)
-}
-
-/// `column` or `column - INTERVAL ...`.
-fn watermark(definition: &crate::parse::Watermark, schema: &Schema) -> Result<WatermarkDefinition> {
-    let name = &definition.column.value;
-    let column = schema
-        .fields
-        .iter()
-        .position(|f| f.name.eq_ignore_ascii_case(name))
-        .ok_or_else(|| unknown_column(name, schema))?;
-    if !matches!(schema.fields[column].data_type, LogicalType::Timestamp { .. }) {
-        return Err(SqlError::invalid(format!(
-            "a watermark needs a TIMESTAMP column, and {name:?} is {}",
-            schema.fields[column].data_type
-        ))
-        .about(name.clone()));
-    }
-    let wrong = || {
-        SqlError::unsupported(format!("the watermark {}", definition.expression))
-            .about("WATERMARK")
-            .with_hint(format!("write WATERMARK FOR {name} AS {name} - INTERVAL '5' SECOND"))
-    };
-    let is_column = |e: &ast::Expr| matches!(e, ast::Expr::Identifier(i) if i.value.eq_ignore_ascii_case(name));
-    let delay_ms = match &definition.expression {
-        e if is_column(e) => 0,
-        ast::Expr::BinaryOp { left, op: ast::BinaryOperator::Minus, right } if is_column(left) => {
-            tumble::constant_interval_millis(right).ok_or_else(wrong)?
-        }
-        _ => return Err(wrong()),
-    };
-    if delay_ms < 0 {
-        return Err(wrong());
-    }
-    Ok(WatermarkDefinition { column, delay_ms })
 }

@@ -52,6 +52,8 @@ const BUILT_IN: &[(&str, BuiltIn)] = &[
     ("count", BuiltIn::Count),
     ("sum", BuiltIn::Sum),
     ("avg", BuiltIn::Mean),
+    ("mean", BuiltIn::Mean),
+    ("any_value", BuiltIn::Pick(Which::First)),
     ("min", BuiltIn::Extreme(Direction::Min)),
     ("max", BuiltIn::Extreme(Direction::Max)),
     ("first_value", BuiltIn::Pick(Which::First)),

@@ -246,6 +246,6 @@ fn utility_statements() {
         panic!("no rows")
     };
     assert_eq!(rows, [["N", "BIGINT", "NO", ""]]);
-    assert!(matches!(session.run("DROP TABLE Orders"), Planned::DropTable { name, .. } if name == "orders"));
+    assert!(matches!(session.run("DROP TABLE Orders"), Planned::Drop { name, .. } if name == "orders"));
     assert!(session.catalog.table("ORDERS").unwrap().is_some(), "planning changes nothing");
 }
