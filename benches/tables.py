@@ -47,6 +47,10 @@ KERNELS = [
     ("sort", "prefix, 2 keys", "sort prefix, 2 keys", (2, 2), "the same"),
     ("sort", "sort of 1 M rows, 1 key", "sort of 1 M dates", (8, 12), "3-5 radix passes"),
     ("sort", "sort of 1 M rows, 2 keys", "sort of 1 M dates and prices", (8, 12), "for one key; the second is a tie-break"),
+    ("window functions", "rows sorted, nothing computed", "1 M rows in 1 K partitions, sorted", None, "two keys, three columns gathered"),
+    ("window functions", "row_number", "the same, with `row_number`", None, ""),
+    ("window functions", "running sum", "the same, with a running sum", None, ""),
+    ("window functions", "min of the last 100 rows", "the same, with the least of the last 100 rows", None, ""),
 ]
 
 

@@ -33,6 +33,14 @@ pub enum OperatorError {
         /// What would do.
         expected: &'static str,
     },
+    /// An argument of a function makes no sense.
+    #[error("{function}: {problem}")]
+    Argument {
+        /// Which function.
+        function: &'static str,
+        /// What is wrong, and what would do.
+        problem: String,
+    },
     /// The spec does not describe an operator.
     #[error("{operator}: {problem}; this plan was not made by this engine")]
     Spec {

@@ -14,6 +14,7 @@
 //! | [`hash_aggregate`] | GROUP BY, at the end of bounded input or as a changelog |
 //! | [`tumbling_aggregate`] | aggregates by key and tumbling window |
 //! | [`hash_join`] | equi-joins with a build side that is read first |
+//! | [`window_functions`] | functions of a row and its neighbours (OVER) |
 
 mod aggregation;
 mod charge;
@@ -31,6 +32,7 @@ pub mod sort;
 mod testing;
 pub mod tumbling_aggregate;
 pub mod watermark;
+pub mod window_functions;
 
 pub use aggregation::aggregate_state_fields;
 pub use error::OperatorError;

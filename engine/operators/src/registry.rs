@@ -51,4 +51,5 @@ pub fn register_builtin(registry: &mut OperatorRegistry) {
     crate::sort::register(registry);
     crate::tumbling_aggregate::register(registry);
     crate::watermark::register(registry);
+    crate::window_functions::register(registry);
 }

@@ -3,6 +3,7 @@
 //! The library's errors about types and grouping are text without spans. The known ones are taken apart here by their
 //! fixed words; what is not known keeps its text, with the types renamed. A place is found from the word in question.
 
+use crate::bind::windows::is_window_function;
 use crate::error::{SqlError, SqlErrorKind, did_you_mean, lower_first, nearest};
 
 /// Names of types that a mistyped one is compared with.
@@ -28,8 +29,6 @@ const TYPES: [&str; 18] = [
 ];
 
 /// Functions of other engines that are known here by name alone.
-const WINDOW_FUNCTIONS: [&str; 9] =
-    ["row_number", "rank", "dense_rank", "percent_rank", "cume_dist", "ntile", "lag", "lead", "nth_value"];
 const AGGREGATES: [&str; 15] = [
     "median",
     "mode",
@@ -51,8 +50,9 @@ const AGGREGATES: [&str; 15] = [
 /// The refusal of a function that is known by name; `None` for any other.
 pub(crate) fn planned_function(name: &str) -> Option<SqlError> {
     let lower = name.to_lowercase();
-    if WINDOW_FUNCTIONS.contains(&lower.as_str()) {
-        return Some(SqlError::unsupported("window functions (OVER)").about(name));
+    if is_window_function(&lower) {
+        let error = SqlError::invalid(format!("{lower} is a window function and needs OVER")).about(name);
+        return Some(error.with_hint(format!("write {lower}(...) OVER (PARTITION BY ... ORDER BY ...)")));
     }
     AGGREGATES.contains(&lower.as_str()).then(|| SqlError::unsupported(format!("the aggregate {lower}")).about(name))
 }
@@ -126,6 +126,8 @@ pub(crate) fn reworded(message: &str) -> SqlError {
     for (words, subject, hint) in [
         ("not allowed in the WHERE clause", "WHERE", "HAVING is the condition on groups"),
         ("UNION queries have different number of columns", "UNION", "name the same number of columns on both sides"),
+        ("of RANGE has no unit of time", "RANGE", "write an interval, as in INTERVAL '1' DAY"),
+        ("of RANGE has more digits than its key", "RANGE", "cast the key to a DECIMAL with more digits"),
         ("in LIKE expression", "LIKE", "LIKE compares text with text; CAST(... AS VARCHAR)"),
         ("LIMIT", "LIMIT", "LIMIT takes a whole number that is not negative"),
     ] {

@@ -2,12 +2,13 @@
 //!
 //! An [`OperatorSpec`] is open: a kind, a version and a payload that only the kind's factory understands, beside what
 //! planning, scheduling and restoring need to know of every operator (schemas, state, memory). The payloads of the
-//! built-in operators are in [`relational`], [`streaming`] and [`connector`]; a program or a library adds its own kinds
-//! by registering a factory under another name, and nothing here changes.
+//! built-in operators are in [`relational`], [`window`], [`streaming`] and [`connector`]; a program or a library adds its
+//! own kinds by registering a factory under another name, and nothing here changes.
 
 pub mod connector;
 pub mod relational;
 pub mod streaming;
+pub mod window;
 
 use std::sync::Arc;
 

@@ -230,3 +230,28 @@ fn merges_of_no_and_one_run_end() {
     assert_eq!(one.merge(10, &mut out), MergeStatus::Finished);
     assert_eq!(out, [(0, 0), (0, 1)]);
 }
+
+#[test]
+fn keys_of_few_values_are_sorted_as_one() {
+    // Two keys that vary in low bits only, far apart in the prefix; with NULLs, and with signs, which vary all bits.
+    for (rows, nulls, signs) in [(600, false, false), (5000, true, false), (5000, true, true)] {
+        let number = |i: i64, bound: i64| (i * 7919 % 104_729) % bound - if signs { bound / 3 } else { 0 };
+        let column = |bound: i64| -> Vec<Option<i64>> {
+            (0..rows).map(|i| (!nulls || i % 11 != 3).then(|| number(i + bound, bound))).collect()
+        };
+        let (first, second) = (make(0, &column(17)), make(0, &column(900)));
+        let keys = [
+            SortKey { column: 0, descending: false, nulls_first: true },
+            SortKey { column: 1, descending: true, nulls_first: false },
+        ];
+        let types = [LogicalType::Int64, LogicalType::Int64];
+        let sorted = sort_indices(&[&first.column, &second.column], &types, rows as usize, None, &keys).unwrap();
+        let mut expected: Vec<u32> = (0..rows as u32).collect();
+        expected.sort_by(|a, b| {
+            let (a, b) = (*a as usize, *b as usize);
+            compare(&first.values[a], &first.values[b], &keys[0])
+                .then_with(|| compare(&second.values[a], &second.values[b], &keys[1]))
+        });
+        assert_eq!(sorted, expected);
+    }
+}

@@ -9,6 +9,7 @@ pub(crate) mod tumble;
 pub(crate) mod types;
 pub(crate) mod typing;
 pub(crate) mod view;
+pub(crate) mod windows;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -18,7 +19,9 @@ use arrow_schema::DataType;
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::{DataFusionError, ScalarValue, TableReference};
 use datafusion_expr::expr::ScalarFunction;
-use datafusion_expr::planner::{ContextProvider, ExprPlanner, PlannerResult, RawAggregateExpr, RelationPlanner};
+use datafusion_expr::planner::{
+    ContextProvider, ExprPlanner, PlannerResult, RawAggregateExpr, RawWindowExpr, RelationPlanner,
+};
 use datafusion_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
 use datafusion_sql::planner::{ParserOptions, SqlToRel};
 use datafusion_sql::sqlparser::ast;
@@ -276,8 +279,8 @@ impl ContextProvider for Binder<'_> {
         aggregates::function(name)
     }
 
-    fn get_window_meta(&self, _name: &str) -> Option<Arc<WindowUDF>> {
-        None
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        windows::function(name)
     }
 
     fn get_variable_type(&self, _names: &[String]) -> Option<DataType> {
@@ -301,7 +304,7 @@ impl ContextProvider for Binder<'_> {
     }
 
     fn udwf_names(&self) -> Vec<String> {
-        Vec::new()
+        windows::names()
     }
 }
 
@@ -311,6 +314,18 @@ struct SpecialForms;
 
 fn call(function: Arc<ScalarUDF>, args: Vec<Expr>) -> datafusion_common::Result<PlannerResult<Vec<Expr>>> {
     Ok(PlannerResult::Planned(Expr::ScalarFunction(ScalarFunction::new_udf(function, args))))
+}
+
+/// Whether it is COUNT(*) or COUNT().
+fn counts_rows(function: &str, args: &[Expr]) -> bool {
+    #[expect(deprecated, reason = "the binder still writes * like this")]
+    let is_wildcard = matches!(args, [Expr::Wildcard { .. }]);
+    function == "count" && (args.is_empty() || is_wildcard)
+}
+
+/// COUNT of a constant counts rows; the physical planner knows it by that.
+fn one() -> Expr {
+    Expr::Literal(ScalarValue::Int64(Some(1)), None)
 }
 
 impl ExprPlanner for SpecialForms {
@@ -326,19 +341,21 @@ impl ExprPlanner for SpecialForms {
         call(datafusion_functions::unicode::substr(), args)
     }
 
+    fn plan_window(&self, mut raw: RawWindowExpr) -> datafusion_common::Result<PlannerResult<RawWindowExpr>> {
+        if counts_rows(raw.func_def.name(), &raw.args) && !raw.distinct {
+            raw.args = vec![one()];
+        }
+        Ok(PlannerResult::Original(raw))
+    }
+
     fn plan_aggregate(&self, raw: RawAggregateExpr) -> datafusion_common::Result<PlannerResult<RawAggregateExpr>> {
-        #[expect(deprecated, reason = "the binder still writes * like this")]
-        let counts_rows = raw.func.name() == "count"
-            && (raw.args.is_empty() || matches!(raw.args.as_slice(), [Expr::Wildcard { .. }]));
-        if !counts_rows || raw.distinct {
+        if !counts_rows(raw.func.name(), &raw.args) || raw.distinct {
             return Ok(PlannerResult::Original(raw));
         }
         let filtered = raw.filter.is_some();
-        // COUNT of a constant counts rows; the physical planner knows it by that.
-        let one = Expr::Literal(ScalarValue::Int64(Some(1)), None);
         let count = Expr::AggregateFunction(datafusion_expr::expr::AggregateFunction::new_udf(
             raw.func,
-            vec![one],
+            vec![one()],
             raw.distinct,
             raw.filter,
             raw.order_by,

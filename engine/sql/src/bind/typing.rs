@@ -7,11 +7,13 @@
 use arrow_schema::DataType;
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_common::{DFSchema, Result, ScalarValue};
-use datafusion_expr::expr::ScalarFunction;
+use datafusion_common::{DFSchema, Result, ScalarValue, plan_err};
+use datafusion_expr::expr::{ScalarFunction, WindowFunctionParams};
 use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::utils::merge_schema;
-use datafusion_expr::{BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
+use datafusion_expr::{
+    BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, WindowFrameBound, WindowFrameUnits,
+};
 use datafusion_optimizer::analyzer::AnalyzerRule;
 
 use super::arithmetic::{Arithmetic, integer_as_decimal, numeric_types};
@@ -123,8 +125,46 @@ fn rewrite_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 None => Ok(Transformed::no(Expr::TryCast(cast))),
             }
         }
+        Expr::WindowFunction(mut function) => {
+            rewrite_frame(&mut function.params, schema)?;
+            Ok(Transformed::yes(Expr::WindowFunction(function)))
+        }
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// A frame of ranges without offsets is one of groups, and good for keys of every type. Offsets are still text here; the
+/// binder would round one that has more digits than the key, and take a bare number for some unit of time.
+fn rewrite_frame(params: &mut WindowFunctionParams, schema: &DFSchema) -> Result<()> {
+    let frame = &mut params.window_frame;
+    if frame.units != WindowFrameUnits::Range {
+        return Ok(());
+    }
+    let text = |bound: &WindowFrameBound| match bound {
+        WindowFrameBound::Preceding(ScalarValue::Utf8(Some(text)))
+        | WindowFrameBound::Following(ScalarValue::Utf8(Some(text))) => Some(text.clone()),
+        _ => None,
+    };
+    let offsets: Vec<String> = [&frame.start_bound, &frame.end_bound].into_iter().filter_map(text).collect();
+    if offsets.is_empty() {
+        frame.units = WindowFrameUnits::Groups;
+        return Ok(());
+    }
+    let Some(key) = params.order_by.first() else { return Ok(()) };
+    let key = key.expr.get_type(schema)?;
+    for offset in &offsets {
+        let digits = offset.split_once('.').map_or(0, |(_, fraction)| fraction.trim_end_matches('0').len());
+        match &key {
+            DataType::Decimal128(_, scale) if digits as i64 > i64::from(*scale) => {
+                return plan_err!("the offset {offset} of RANGE has more digits than its key, {key}");
+            }
+            time if time.is_temporal() && offset.trim().parse::<f64>().is_ok() => {
+                return plan_err!("the offset {offset} of RANGE has no unit of time");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn shorten(expr: &mut Expr) {

@@ -89,6 +89,9 @@ impl Dialect for FlumenDialect {
     fn supports_table_versioning(&self) -> bool {
         true
     }
+    fn supports_window_function_null_treatment_arg(&self) -> bool {
+        true
+    }
     fn supports_match_recognize(&self) -> bool {
         true
     }

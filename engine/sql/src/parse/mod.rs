@@ -2,7 +2,7 @@
 //!
 //! Statements are found by sqlparser's tokenizer and parser; what it does not know (watermarks, `SET 'k' = 'v'`, files
 //! to describe) is parsed here with its helpers. The steps for a text: tokens, [`limits`] on depth, a cut at the
-//! semicolons, one statement each, and the rewriting of [`rebalance`] and [`normalize`]. Parsing and dropping a
+//! semicolons, one statement each, and the rewriting of [`rebalance`], [`normalize`] and [`named_windows`]. Parsing and dropping a
 //! statement recurse as deep as it is nested, so both happen on a thread with a stack of known size
 //! (see `crate::stack`).
 
@@ -10,6 +10,7 @@ mod copy;
 mod definition;
 mod dialect;
 pub(crate) mod limits;
+mod named_windows;
 pub(crate) mod normalize;
 pub(crate) mod rebalance;
 mod statement;

@@ -14,6 +14,7 @@ use datafusion_sql::sqlparser::ast::{
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::limits::RELATIONS_MAX;
+use super::named_windows;
 use crate::error::{Result, SqlError, SqlErrorKind};
 
 /// Names as they are written in the text, by lower case.
@@ -60,6 +61,10 @@ struct Normalize {
 impl VisitorMut for Normalize {
     type Break = SqlError;
 
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<SqlError> {
+        broken(named_windows::resolve_order(query))
+    }
+
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<SqlError> {
         if select.flavor == SelectFlavor::FromFirstNoSelect || select.projection.is_empty() && !select.from.is_empty() {
             select.projection = vec![SelectItem::Wildcard(ast::WildcardAdditionalOptions::default())];
@@ -67,7 +72,7 @@ impl VisitorMut for Normalize {
         select.flavor = SelectFlavor::Standard;
         name_items(select);
         group_by_all(select);
-        ControlFlow::Continue(())
+        broken(named_windows::resolve(select))
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<SqlError> {
@@ -115,6 +120,13 @@ impl VisitorMut for Normalize {
             *alias = Some(TableAlias { explicit: false, name, columns: Vec::new(), at: None });
         }
         ControlFlow::Continue(())
+    }
+}
+
+fn broken(result: Result<()>) -> ControlFlow<SqlError> {
+    match result {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => ControlFlow::Break(error),
     }
 }
 
@@ -214,7 +226,7 @@ fn text_name(expr: &Expr) -> String {
     cut.0
 }
 
-/// `GROUP BY ALL`: by every select item without an aggregate.
+/// `GROUP BY ALL`: by every select item without an aggregate or window function.
 fn group_by_all(select: &mut Select) {
     if !matches!(&select.group_by, GroupByExpr::All(modifiers) if modifiers.is_empty()) {
         return;
@@ -226,15 +238,15 @@ fn group_by_all(select: &mut Select) {
             SelectItem::UnnamedExpr(e) | SelectItem::ExprWithAlias { expr: e, .. } => Some(e),
             _ => None,
         })
-        .filter(|e| !has_aggregate(e))
+        .filter(|e| !is_computed_of_groups(e))
         .cloned()
         .collect();
     select.group_by = GroupByExpr::Expressions(keys, Vec::new());
 }
 
-fn has_aggregate(expr: &Expr) -> bool {
+fn is_computed_of_groups(expr: &Expr) -> bool {
     ast::visit_expressions(expr, |e| match e {
-        Expr::Function(f) if f.over.is_none() && crate::bind::aggregates::is_aggregate(&f.name.to_string()) => {
+        Expr::Function(f) if f.over.is_some() || crate::bind::aggregates::is_aggregate(&f.name.to_string()) => {
             ControlFlow::Break(())
         }
         _ => ControlFlow::Continue(()),

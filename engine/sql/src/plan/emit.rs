@@ -141,6 +141,11 @@ fn operator_spec(node: &Node) -> OperatorSpec {
             operator.memory_weight_bytes = memory(rows, &node.schema);
             operator
         }
+        Op::WindowFunctions(spec) => {
+            let mut operator = OperatorSpec::new(spec, inputs, output);
+            operator.memory_weight_bytes = memory(node.rows, &node.schema);
+            operator
+        }
         Op::Limit(spec) => OperatorSpec::new(spec, inputs, output),
         Op::Sink { spec, .. } => OperatorSpec::new(spec, inputs, None),
         Op::Union | Op::Windowed { .. } => unreachable!("unions are edges, and windows were taken in or refused"),

@@ -9,6 +9,8 @@ use flumen_core::types::{LogicalType, Resolution, Schema};
 
 use super::node::{Node, Op};
 
+mod window;
+
 /// The whole tree.
 pub(crate) fn explain(root: &Node) -> String {
     let mut text = String::new();
@@ -90,6 +92,7 @@ pub(crate) fn title(node: &Node) -> String {
         Op::Windowed { .. } => "Window".to_owned(),
         Op::Tumbling(spec) => format!("{}WindowAggregate", phase(spec.phase)),
         Op::Join(spec) => format!("{}Join", kind(spec.kind)),
+        Op::WindowFunctions(_) => "WindowFunctions".to_owned(),
         Op::Sort(spec) if spec.fetch.is_some() => "TopN".to_owned(),
         Op::Sort(_) => "Sort".to_owned(),
         Op::Limit(_) => "Limit".to_owned(),
@@ -198,6 +201,10 @@ fn describe(node: &Node) -> String {
                 let _ = write!(text, " publishes #{id}");
             }
             text
+        }
+        Op::WindowFunctions(spec) => {
+            let empty = Schema::new(Vec::new());
+            window::describe(&title, spec, input.unwrap_or(&empty))
         }
         Op::Sort(spec) => {
             let mut text = format!("{title} by [{}]", sort_text(&spec.keys, &node.schema));

@@ -122,7 +122,9 @@ pub(crate) fn translate(expr: &LogicalExpr, schema: &DFSchema) -> Result<Expr> {
         LogicalExpr::AggregateFunction(AggregateFunction { func, .. }) => {
             Err(SqlError::invalid(format!("the aggregate {} cannot be used here", func.name())).about(func.name()))
         }
-        LogicalExpr::WindowFunction(_) => Err(SqlError::unsupported("window functions (OVER)").about("OVER")),
+        LogicalExpr::WindowFunction(_) => Err(SqlError::invalid("a window function cannot be used here")
+            .about("OVER")
+            .with_hint("compute it in a subquery; QUALIFY is the condition on window functions")),
         LogicalExpr::Exists(_)
         | LogicalExpr::InSubquery(_)
         | LogicalExpr::ScalarSubquery(_)

@@ -10,6 +10,7 @@ use flumen_core::graph::Partitioner;
 use flumen_core::spec::connector::{SinkSpec, SourceSpec};
 use flumen_core::spec::relational::{HashAggregateSpec, HashJoinSpec, LimitSpec, SortSpec};
 use flumen_core::spec::streaming::{TumblingAggregateSpec, WatermarkSpec};
+use flumen_core::spec::window::WindowFunctionsSpec;
 use flumen_core::types::{Field, LogicalType, Schema, SchemaRef};
 
 /// What a node does.
@@ -40,6 +41,7 @@ pub(crate) enum Op {
         offset_ms: i64,
     },
     Join(HashJoinSpec),
+    WindowFunctions(WindowFunctionsSpec),
     Sort(SortSpec),
     Limit(LimitSpec),
     /// Several inputs as one; not an operator but several edges.
@@ -122,6 +124,11 @@ impl Node {
             });
             return Self { op: Op::Join(spec), schema, ..self };
         }
+        if let (Op::WindowFunctions(spec), Some(columns)) = (&self.op, plain_columns(&expressions)) {
+            let mut spec = spec.clone();
+            spec.projection = columns.iter().map(|&c| spec.projection[c]).collect();
+            return Self { op: Op::WindowFunctions(spec), schema, ..self };
+        }
         if let Op::Project { expressions: below } = &self.op {
             // Cheap columns may be named more than once; a computed one is not computed twice.
             let mut uses = vec![0_usize; below.len()];
@@ -154,7 +161,7 @@ impl Node {
     /// Whether the columns of the output take their names from the output's schema.
     pub(crate) fn names_its_output(&self) -> bool {
         match &self.op {
-            Op::Project { .. } | Op::Join(_) | Op::Values { .. } => true,
+            Op::Project { .. } | Op::Join(_) | Op::WindowFunctions(_) | Op::Values { .. } => true,
             Op::Aggregate(spec) => spec.phase != flumen_core::spec::relational::AggregatePhase::Local,
             _ => false,
         }

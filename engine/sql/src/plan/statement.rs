@@ -19,7 +19,7 @@ use super::expr::typed;
 use super::node::{Node, Op};
 use super::physical::PhysicalPlanner;
 use super::{PlanOptions, Planned, emit, explain};
-use crate::bind::{Binder, aggregates, connector_error, functions, unknown_connector};
+use crate::bind::{Binder, aggregates, connector_error, functions, unknown_connector, windows};
 use crate::error::{Result, SqlError, Suggestions, did_you_mean, from_datafusion, nearest};
 use crate::parse::normalize::output_aliases;
 use crate::parse::{DescribeTarget, Statement, StatementKind};
@@ -120,7 +120,7 @@ impl StatementPlanner<'_> {
 
     pub(super) fn logical(&self, query: &ast::Query) -> Result<LogicalPlan> {
         let written = |name: &str| self.binder.written_column(name).unwrap_or_else(|| name.to_owned());
-        let known = || functions::names().into_iter().chain(aggregates::names()).collect();
+        let known = || functions::names().into_iter().chain(aggregates::names()).chain(windows::names()).collect();
         let in_statement = |name: &str| {
             let mut words = self.statement.tokens.iter().filter_map(|t| match &t.token {
                 Token::Word(word) if word.value.eq_ignore_ascii_case(name) => Some(word.value.clone()),
@@ -134,6 +134,7 @@ impl StatementPlanner<'_> {
             Some(position) => error.at(position),
             None => error,
         })?;
+        check_windows_of_subqueries(&bound)?;
         crate::optimize::optimize(bound, self.options.now_ms).map_err(|e| from_datafusion(e, &suggestions))
     }
 
@@ -340,6 +341,33 @@ fn check_scalar_subqueries(plan: &LogicalPlan) -> Result<()> {
     if wrong {
         return Err(SqlError::unsupported("a subquery as a value that may give several rows")
             .with_hint("aggregate it, for instance with max(...), or add LIMIT 1"));
+    }
+    Ok(())
+}
+
+/// A condition of a subquery on the query around it becomes the condition of a join. Where it decides which rows a window
+/// function sees, that would be too late.
+fn check_windows_of_subqueries(plan: &LogicalPlan) -> Result<()> {
+    let mut wrong = false;
+    let walked = plan.apply_with_subqueries(|node| {
+        if matches!(node, LogicalPlan::Window(_)) {
+            node.apply(|below| {
+                below.apply_expressions(|expr| {
+                    expr.apply(|e| {
+                        wrong |= matches!(e, LogicalExpr::OuterReferenceColumn(..));
+                        Ok(TreeNodeRecursion::Continue)
+                    })
+                })
+            })?;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    walked.map_err(|e| SqlError::internal(e.strip_backtrace()))?;
+    if wrong {
+        let what = "window functions over rows that are chosen by the query around a subquery";
+        return Err(SqlError::unsupported(what).about("OVER").with_hint(
+            "compute them in a subquery without that condition, by PARTITION BY, and apply it to the result",
+        ));
     }
     Ok(())
 }

@@ -6,3 +6,4 @@ mod errors;
 mod harness;
 mod semantics;
 mod tpch;
+mod window_functions;

@@ -61,7 +61,7 @@ fn unfolded(text: &str, directory: &Path) -> String {
 }
 
 /// The rows as the page writes them.
-fn lines(batch: &RecordBatch) -> Vec<String> {
+pub(crate) fn lines(batch: &RecordBatch) -> Vec<String> {
     let options = FormatOptions::default().with_null("NULL");
     let cells: Vec<_> = batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
     let cell = |column: usize, row: usize| {

@@ -46,8 +46,10 @@ pub(crate) fn days_in_month(year: i64, month: i64) -> i64 {
     }
 }
 
-/// The same day some months later; the last of the month if there is no such day.
-pub(crate) fn add_months(days: i64, months: i64) -> i64 {
+/// The same day (since 1970-01-01) some months later; the last of the month if there is no such day. Good for all days
+/// that fit in an `i32`, and far beyond.
+#[must_use]
+pub fn add_months(days: i64, months: i64) -> i64 {
     if months == 0 {
         return days;
     }

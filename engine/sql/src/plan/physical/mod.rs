@@ -9,6 +9,7 @@ mod join;
 mod order;
 mod scan;
 mod window;
+mod window_functions;
 
 use std::sync::Arc;
 
@@ -94,7 +95,7 @@ impl<'a> PhysicalPlanner<'a> {
                 None => Err(SqlError::unsupported(extension.node.name())),
             },
             LogicalPlan::Distinct(_) => Err(SqlError::unsupported("DISTINCT ON").about("DISTINCT")),
-            LogicalPlan::Window(_) => Err(SqlError::unsupported("window functions (OVER)").about("OVER")),
+            LogicalPlan::Window(window) => self.window_functions(window),
             LogicalPlan::RecursiveQuery(_) => Err(SqlError::unsupported("WITH RECURSIVE").about("RECURSIVE")),
             LogicalPlan::Unnest(_) => Err(SqlError::unsupported("UNNEST").about("UNNEST")),
             other => Err(SqlError::unsupported(other.display())),

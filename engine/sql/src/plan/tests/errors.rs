@@ -110,10 +110,52 @@ fn mistakes_of_meaning_have_a_place_and_a_way_out() {
             Some("the tables here are f"),
         ),
         (
-            "SELECT row_number() OVER (ORDER BY a) FROM 'f.parquet'",
-            "not supported yet: window functions (OVER)",
+            "SELECT row_number() FROM 'f.parquet'",
+            "row_number is a window function and needs OVER",
             8,
+            Some("write row_number(...) OVER (PARTITION BY ... ORDER BY ...)"),
+        ),
+        (
+            "SELECT a FROM 'f.parquet' WHERE rank() OVER (ORDER BY a) = 1",
+            "a window function cannot be used here",
+            40,
+            Some("compute it in a subquery; QUALIFY is the condition on window functions"),
+        ),
+        (
+            "SELECT sum(b) OVER w FROM 'f.parquet' WINDOW v AS (ORDER BY a)",
+            "there is no window \"w\"",
+            20,
+            Some("did you mean \"v\"?"),
+        ),
+        (
+            "SELECT sum(b) OVER (v ORDER BY s) FROM 'f.parquet' WINDOW v AS (ORDER BY a)",
+            "a window built on \"v\" cannot have another order",
+            21,
+            Some("leave ORDER BY out, or write the window out in full"),
+        ),
+        (
+            "SELECT sum(b) OVER (ORDER BY a ROWS BETWEEN CURRENT ROW AND 1 PRECEDING) FROM 'f.parquet'",
+            "a frame cannot go from CURRENT ROW to a row before",
+            37,
             None,
+        ),
+        (
+            "SELECT sum(DISTINCT b) OVER () FROM 'f.parquet'",
+            "not supported yet: sum(DISTINCT ...) as a window function",
+            12,
+            None,
+        ),
+        (
+            "SELECT a FROM 'f.parquet' f WHERE b IN (SELECT rank() OVER (ORDER BY c) FROM 'f.parquet' g WHERE g.s = f.s)",
+            "not supported yet: window functions over rows that are chosen by the query around a subquery",
+            55,
+            Some("compute them in a subquery without that condition, by PARTITION BY, and apply it to the result"),
+        ),
+        (
+            "SELECT count(*) OVER (ORDER BY d RANGE 1 PRECEDING) FROM 'f.parquet'",
+            "the offset 1 of RANGE has no unit of time",
+            34,
+            Some("write an interval, as in INTERVAL '1' DAY"),
         ),
         ("SELECT median(a) FROM 'f.parquet'", "not supported yet: the aggregate median", 8, None),
         ("SELECT [1, 2]", "not supported yet: constants of arrays", 8, None),
@@ -157,7 +199,7 @@ fn a_long_line_is_shown_in_part() {
 #[test]
 fn what_is_not_supported_says_what_and_where() {
     for (sql, what) in [
-        ("SELECT row_number() OVER (ORDER BY a) FROM 'f.parquet'", ""),
+        ("SELECT count(*) OVER (ORDER BY s RANGE 1 PRECEDING) FROM 'f.parquet'", "RANGE with an offset over VARCHAR"),
         ("SELECT * FROM orders FULL JOIN customer ON o_custkey = c_custkey", "FULL JOIN"),
         ("SELECT a FROM 'f.parquet' WHERE s NOT IN (SELECT s FROM 'f.parquet')", "NOT IN"),
         ("SELECT count(a, b) FROM 'f.parquet'", "count of several columns"),

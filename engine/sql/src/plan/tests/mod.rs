@@ -7,6 +7,7 @@ mod shapes;
 mod streaming;
 mod stub;
 mod tpch;
+mod window_functions;
 
 use flumen_core::graph::{StreamGraph, TranslateOptions, translate};
 use flumen_core::ids::JobId;

@@ -113,6 +113,10 @@ fn what_streams_cannot_do_yet_says_so() {
         ("SELECT * FROM events ORDER BY k", "ORDER BY over data that does not end"),
         ("SELECT * FROM events a JOIN events b ON a.k = b.k", "joins of data that does not end"),
         (
+            "SELECT sum(v) OVER (PARTITION BY k ORDER BY ts) FROM events",
+            "window functions (OVER) over data that does not end",
+        ),
+        (
             "SELECT window_start, v FROM TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '1' SECOND)",
             "TUMBLE without GROUP BY",
         ),
