@@ -9,6 +9,10 @@ use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Vo
 
 use super::arithmetic::as_decimal;
 
+/// The name of the function that says what a row is grouped without. The binder takes it for an aggregate, and a rule
+/// replaces it (`optimize::grouping`).
+pub(crate) const GROUPING: &str = "grouping";
+
 /// An aggregate function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum AggregateKind {
@@ -17,10 +21,17 @@ pub(crate) enum AggregateKind {
     Avg,
     Min,
     Max,
+    Grouping,
 }
 
-const ALL: [AggregateKind; 5] =
-    [AggregateKind::Count, AggregateKind::Sum, AggregateKind::Avg, AggregateKind::Min, AggregateKind::Max];
+const ALL: [AggregateKind; 6] = [
+    AggregateKind::Count,
+    AggregateKind::Sum,
+    AggregateKind::Avg,
+    AggregateKind::Min,
+    AggregateKind::Max,
+    AggregateKind::Grouping,
+];
 
 impl AggregateKind {
     pub(crate) fn name(self) -> &'static str {
@@ -30,6 +41,7 @@ impl AggregateKind {
             Self::Avg => "avg",
             Self::Min => "min",
             Self::Max => "max",
+            Self::Grouping => GROUPING,
         }
     }
 
@@ -38,6 +50,7 @@ impl AggregateKind {
         use DataType as T;
         Ok(match self {
             Self::Count => T::Int64,
+            Self::Grouping => T::Int32,
             Self::Min | Self::Max => arg.clone(),
             Self::Sum => match arg {
                 T::Int8 | T::Int16 | T::Int32 | T::UInt8 | T::UInt16 | T::UInt32 | T::Null => T::Int64,
@@ -67,10 +80,10 @@ pub(crate) fn names() -> Vec<String> {
 
 /// The function of this name.
 pub(crate) fn function(name: &str) -> Option<Arc<AggregateUDF>> {
-    static FUNCTIONS: LazyLock<[Arc<AggregateUDF>; 5]> = LazyLock::new(|| {
+    static FUNCTIONS: LazyLock<[Arc<AggregateUDF>; ALL.len()]> = LazyLock::new(|| {
         ALL.map(|kind| {
             let signature = match kind {
-                AggregateKind::Count => Signature::variadic_any(Volatility::Immutable),
+                AggregateKind::Count | AggregateKind::Grouping => Signature::variadic_any(Volatility::Immutable),
                 _ => Signature::user_defined(Volatility::Immutable),
             };
             Arc::new(AggregateUDF::new_from_impl(AggregateFunction { kind, signature }))
@@ -99,6 +112,7 @@ impl AggregateUDFImpl for AggregateFunction {
         match (self.kind, arg_types) {
             // COUNT(a, b) counts rows in which neither is null; the planner says that it cannot yet.
             (AggregateKind::Count, _) => Ok(DataType::Int64),
+            (AggregateKind::Grouping, _) => Ok(DataType::Int32),
             (kind, [arg]) => kind.result_type(arg),
             _ => plan_err!("{} takes one argument, not {}", self.name(), arg_types.len()),
         }
@@ -110,7 +124,7 @@ impl AggregateUDFImpl for AggregateFunction {
     }
 
     fn is_nullable(&self) -> bool {
-        self.kind != AggregateKind::Count
+        !matches!(self.kind, AggregateKind::Count | AggregateKind::Grouping)
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {

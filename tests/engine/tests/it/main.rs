@@ -1,5 +1,6 @@
 //! Whole jobs through every part of the engine: SQL text in, checked rows out.
 
+mod cases;
 mod errors;
 mod harness;
 mod semantics;
