@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`filter`] | rows for which a condition is true |
 //! | [`project`] | computed columns |
+//! | [`expand`] | several projections of each row |
 //! | [`limit`] | OFFSET and FETCH by position |
 //! | [`sort`] | ORDER BY and Top-N |
 //! | [`watermark`] | watermarks from a timestamp column |
@@ -21,6 +22,7 @@ mod charge;
 pub mod contract;
 mod error;
 mod event_time;
+pub mod expand;
 pub mod filter;
 pub mod hash_aggregate;
 pub mod hash_join;

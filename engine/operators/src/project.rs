@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use flumen_core::batch::{Batch, BatchFlags, KeyHashes};
+use flumen_core::expr::Expr;
 use flumen_core::failure::Failure;
 use flumen_core::spec::relational::ProjectSpec;
 use flumen_core::spec::{OperatorPayload, OperatorSpec};
@@ -34,26 +35,37 @@ impl OperatorFactory for Factory {
         let payload: ProjectSpec = spec.payload()?;
         let input = input_schema(spec, 0, NAME)?;
         let output = output_schema(spec, NAME)?;
-        if payload.expressions.len() != output.fields.len() {
-            let problem = format!("{} expressions for {} columns", payload.expressions.len(), output.fields.len());
-            return Err(OperatorError::Spec { operator: NAME, problem }.into());
-        }
-        let mut expressions = Vec::with_capacity(payload.expressions.len());
-        for (expression, field) in payload.expressions.iter().zip(&output.fields) {
-            let compiled = CompiledExpr::compile(expression, input, &context.functions).map_err(expression_failure)?;
-            if *compiled.data_type() != field.data_type {
-                let problem = format!(
-                    "column {:?} is {} but is computed as {}",
-                    field.name,
-                    field.data_type,
-                    compiled.data_type()
-                );
-                return Err(OperatorError::Spec { operator: NAME, problem }.into());
-            }
-            expressions.push(compiled);
-        }
+        let expressions = compile_columns(NAME, &payload.expressions, input, output, context)?;
         Ok(Box::new(Project { expressions, output: Arc::clone(output) }))
     }
+}
+
+/// Compiles the expressions that compute the columns of `output`.
+///
+/// # Errors
+/// If their number or a type is not the output's.
+pub(crate) fn compile_columns(
+    operator: &'static str,
+    expressions: &[Expr],
+    input: &SchemaRef,
+    output: &SchemaRef,
+    context: &OperatorContext,
+) -> Result<Vec<CompiledExpr>, Failure> {
+    if expressions.len() != output.fields.len() {
+        let problem = format!("{} expressions for {} columns", expressions.len(), output.fields.len());
+        return Err(OperatorError::Spec { operator, problem }.into());
+    }
+    let mut columns = Vec::with_capacity(expressions.len());
+    for (expression, field) in expressions.iter().zip(&output.fields) {
+        let compiled = CompiledExpr::compile(expression, input, &context.functions).map_err(expression_failure)?;
+        if *compiled.data_type() != field.data_type {
+            let problem =
+                format!("column {:?} is {} but is computed as {}", field.name, field.data_type, compiled.data_type());
+            return Err(OperatorError::Spec { operator, problem }.into());
+        }
+        columns.push(compiled);
+    }
+    Ok(columns)
 }
 
 struct Project {
@@ -93,7 +105,7 @@ impl Operator for Project {
 mod tests {
     use super::*;
     use crate::testing::{Event, Feed, Instance, batch, ints, rows_given, schema};
-    use flumen_core::expr::{Expr, Literal};
+    use flumen_core::expr::Literal;
     use flumen_core::types::LogicalType;
 
     fn spec(expressions: Vec<Expr>, names: &[&str]) -> OperatorSpec {

@@ -45,6 +45,7 @@ impl OperatorRegistry {
 pub fn register_builtin(registry: &mut OperatorRegistry) {
     crate::filter::register(registry);
     crate::project::register(registry);
+    crate::expand::register(registry);
     crate::limit::register(registry);
     crate::hash_aggregate::register(registry);
     crate::hash_join::register(registry);

@@ -10,6 +10,8 @@ use tempfile::TempDir;
 
 /// Scale factor of [`tpch_tables`].
 pub const TPCH_SCALE: f64 = 0.1;
+/// Scale factor of [`small_tpch_tables`].
+pub const TPCH_SMALL_SCALE: f64 = 0.01;
 
 /// The defaults with these settings on top.
 ///
@@ -24,17 +26,34 @@ pub fn configuration(settings: &[(&str, &str)]) -> Configuration {
     configuration
 }
 
+/// A directory that all tests that run at the same time share; the last one removes it.
+type Shared = Mutex<Weak<TempDir>>;
+
 /// A directory with TPC-H tables in Parquet. Tests that run at the same time share it; the last one removes it.
 ///
 /// # Panics
 /// If they cannot be written.
 #[must_use]
 pub fn tpch_tables() -> Arc<TempDir> {
-    static TABLES: Mutex<Weak<TempDir>> = Mutex::new(Weak::new());
-    let mut tables = TABLES.lock().expect("a test failed while it made the tables");
+    static TABLES: Shared = Mutex::new(Weak::new());
+    shared_tables(&TABLES, TPCH_SCALE)
+}
+
+/// The same, small enough for many runs of many queries.
+///
+/// # Panics
+/// If they cannot be written.
+#[must_use]
+pub fn small_tpch_tables() -> Arc<TempDir> {
+    static TABLES: Shared = Mutex::new(Weak::new());
+    shared_tables(&TABLES, TPCH_SMALL_SCALE)
+}
+
+fn shared_tables(tables: &Shared, scale: f64) -> Arc<TempDir> {
+    let mut tables = tables.lock().expect("a test failed while it made the tables");
     tables.upgrade().unwrap_or_else(|| {
         let directory = Arc::new(tempfile::tempdir().expect("there is room for a directory"));
-        tpch::generate(directory.path(), TPCH_SCALE).expect("the tables can be written");
+        tpch::generate(directory.path(), scale).expect("the tables can be written");
         *tables = Arc::downgrade(&directory);
         directory
     })

@@ -72,8 +72,20 @@ pub struct HashAggregateSpec {
     pub continuous: bool,
     /// Expected number of groups, if the planner has an idea.
     pub estimated_groups: Option<u64>,
+    /// Keys of groups that exist even without rows, as the grand total of a ROLLUP does (bounded, not local).
+    #[serde(default)]
+    pub totals: Vec<Vec<Literal>>,
 }
 payload!(HashAggregateSpec, "hash-aggregate");
+
+/// Every input row once for each projection: under other keys (GROUPING SETS), or with other arguments (DISTINCT
+/// aggregates). Names and types of the columns are the output schema's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExpandSpec {
+    /// For each copy the columns of the output.
+    pub projections: Vec<Vec<Expr>>,
+}
+payload!(ExpandSpec, "expand");
 
 /// Which rows a join returns. "Left" is the probe side, "right" the build side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,10 +99,15 @@ pub enum JoinKind {
     LeftSemi,
     /// Probe rows without a match.
     LeftAnti,
+    /// As left, and build rows without a match padded with NULL. Rows that may match must meet in one subtask: no copy
+    /// of a build row in another one may think that it has no match.
+    Full,
+    /// Every probe row once, and whether it has a match.
+    LeftMark,
 }
 
 /// Hash join: input 0 is the build side, read to its end first; input 1 the probe side. The output has the probe
-/// columns, then (inner, left) the build columns.
+/// columns, then (inner, left, full) the build columns, or (mark) the BOOLEAN mark, which is never NULL.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HashJoinSpec {
     /// Which rows come out.
@@ -109,6 +126,14 @@ pub struct HashJoinSpec {
     pub build_unique: bool,
     /// Runtime filter that the build side publishes when it is complete, by the id that scans refer to.
     pub runtime_filter: Option<u32>,
+    /// NOT IN with its NULLs (anti join, one key, no filter): nothing comes out if the build side has a NULL key, and a
+    /// probe row with a NULL key only if the build side is empty. Every subtask must have the whole build side.
+    #[serde(default)]
+    pub null_aware: bool,
+    /// A build row matches at most as many probe rows as this BIGINT build column says (semi and anti joins without a
+    /// filter: INTERSECT ALL, EXCEPT ALL). Rows with the same key must meet in one subtask.
+    #[serde(default)]
+    pub build_count: Option<usize>,
 }
 payload!(HashJoinSpec, "hash-join");
 

@@ -17,7 +17,7 @@ use super::functions::decimal;
 ///
 /// # Errors
 /// [`ExprError::Literal`] if the value is not of the stated type.
-pub(crate) fn literal_array(literal: &Literal) -> Result<ArrayRef, ExprError> {
+pub fn literal_array(literal: &Literal) -> Result<ArrayRef, ExprError> {
     array_of(&literal.value, &literal.data_type).ok_or_else(|| ExprError::Literal {
         value: format!("{:?}", literal.value),
         data_type: literal.data_type.clone(),

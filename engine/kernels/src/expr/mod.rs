@@ -43,6 +43,7 @@ use flumen_core::types::{LogicalType, Schema};
 pub use compile::DEPTH_MAX;
 pub use error::ExprError;
 pub use functions::calendar::add_months;
+pub use literal::literal_array;
 pub use predicate::{CompiledPredicate, Selected};
 pub use registry::{FunctionError, FunctionRegistry, ScalarFunction};
 

@@ -1,5 +1,6 @@
-//! Which rows of one side have found a match: for left, semi and anti joins with a further condition.
+//! Which rows of one side have found a match: what all joins but inner ones need to know.
 
+use arrow_buffer::{BooleanBuffer, Buffer};
 use flumen_core::batch::Selection;
 
 /// One bit for each row of a batch.
@@ -62,10 +63,54 @@ impl MatchBitmap {
         self.rows_where(selection, false)
     }
 
+    /// The first row from `from` on without a match.
+    #[must_use]
+    pub fn next_unmarked(&self, from: usize) -> Option<usize> {
+        let mut word = from / 64;
+        let mut free = !self.words.get(word)? & (u64::MAX << (from % 64));
+        while free == 0 {
+            word += 1;
+            free = !*self.words.get(word)?;
+        }
+        // The bits behind the last row are never set.
+        Some(word * 64 + free.trailing_zeros() as usize).filter(|row| *row < self.rows)
+    }
+
+    /// Row by row, whether it has a match.
+    #[must_use]
+    pub fn to_values(&self) -> BooleanBuffer {
+        BooleanBuffer::new(Buffer::from_slice_ref(&self.words), 0, self.rows)
+    }
+
     fn rows_where(&self, selection: Option<&Selection>, marked: bool) -> Selection {
         match selection {
             None => (0..self.rows as u32).filter(|row| self.is_marked(*row) == marked).collect(),
             Some(selection) => selection.iter().copied().filter(|row| self.is_marked(*row) == marked).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unmarked_rows_are_found_across_words() {
+        for rows in [0, 1, 63, 64, 65, 200] {
+            for step in [1, 2, 63, 64, 1000] {
+                let mut bitmap = MatchBitmap::new(rows);
+                (0..rows).filter(|row| row % step != 0).for_each(|row| bitmap.mark(row as u32));
+                let mut found = Vec::new();
+                let mut next = bitmap.next_unmarked(0);
+                while let Some(row) = next {
+                    found.push(row);
+                    next = bitmap.next_unmarked(row + 1);
+                }
+                assert_eq!(found, (0..rows).step_by(step).collect::<Vec<_>>(), "{rows} rows, {step}");
+                let values = bitmap.to_values();
+                assert_eq!(values.len(), rows);
+                assert!((0..rows).all(|row| values.value(row) == (row % step != 0)));
+            }
         }
     }
 }

@@ -7,7 +7,8 @@
 //! | global | states | final values |
 //!
 //! *Bounded*: groups are kept until the input ends and then come out in the order in which they were found. Without keys
-//! there is one group even without rows (not in the local phase).
+//! there is one group even without rows (not in the local phase); with keys the spec may name such groups (`totals`), and
+//! each is given by the subtask that owns its key.
 //!
 //! *Continuous* (`continuous`): after each input batch the net change of each of its keys comes out: `+I` for a new
 //! group, `-U +U` side by side if a value has changed, `-D` when the group's last row is taken back; nothing if the
@@ -29,18 +30,21 @@ mod tests;
 
 use std::sync::Arc;
 
-use flumen_core::batch::Batch;
+use flumen_core::batch::{Batch, Column};
 use flumen_core::failure::Failure;
 use flumen_core::ids::CheckpointId;
+use flumen_core::key_group::key_group_of;
 use flumen_core::spec::relational::{AggregatePhase, HashAggregateSpec};
 use flumen_core::spec::{OperatorPayload, OperatorSpec};
 use flumen_core::time::Watermark;
 use flumen_core::types::SchemaRef;
-use flumen_state::{Groups, KeyedPart, KeyedTable, OperatorSnapshot, RestoredState, SlotCursor};
+use flumen_kernels::expr::literal_array;
+use flumen_kernels::hash::hash_columns;
+use flumen_state::{Groups, KeyInput, KeyedPart, KeyedTable, OperatorSnapshot, RestoredState, SlotCursor};
 
 use crate::aggregation::{Aggregation, AggregationSpec};
 use crate::contract::{Operator, OperatorContext, OperatorFactory, Output, Step};
-use crate::error::{OperatorError, input_schema, output_schema};
+use crate::error::{OperatorError, expression_failure, input_schema, output_schema};
 use crate::registry::OperatorRegistry;
 use changes::ChangeLog;
 use local::LocalAggregate;
@@ -100,9 +104,28 @@ impl OperatorFactory for Factory {
             batch_rows: context.batch_rows,
             max_parallelism: context.task.max_parallelism,
             changes,
+            totals: owned_totals(&payload, context)?,
             results: None,
         }))
     }
+}
+
+/// The keys of the groups that exist even without rows, of those that this subtask owns: columns of one row.
+fn owned_totals(spec: &HashAggregateSpec, context: &OperatorContext) -> Result<Vec<Vec<Column>>, Failure> {
+    let mut owned = Vec::new();
+    for key in &spec.totals {
+        if key.len() != spec.group_by.len() || spec.continuous {
+            let problem = format!("a total of {} keys among groups of {}", key.len(), spec.group_by.len());
+            return Err(OperatorError::Spec { operator: NAME, problem }.into());
+        }
+        let arrays = key.iter().map(literal_array).collect::<Result<Vec<_>, _>>().map_err(expression_failure)?;
+        let columns: Vec<Column> = arrays.into_iter().map(Column::Array).collect();
+        let hash = hash_columns(&columns.iter().collect::<Vec<_>>(), 1, None)[0];
+        if context.key_groups.contains(key_group_of(hash, context.task.max_parallelism)) {
+            owned.push(columns);
+        }
+    }
+    Ok(owned)
 }
 
 /// Phases single and global.
@@ -115,6 +138,8 @@ struct HashAggregate {
     max_parallelism: u32,
     /// Continuous queries only.
     changes: Option<ChangeLog>,
+    /// Keys of groups that exist even without rows.
+    totals: Vec<Vec<Column>>,
     /// How far the results at the end of the input are given out.
     results: Option<SlotCursor>,
 }
@@ -157,6 +182,11 @@ impl Operator for HashAggregate {
         }
         if self.aggregation.group_by.is_empty() {
             self.table.ensure_single_group()?;
+        }
+        for key in std::mem::take(&mut self.totals) {
+            let columns: Vec<&Column> = key.iter().collect();
+            let input = KeyInput { columns: &columns, rows: 1, selection: None, hashes: None };
+            self.table.group(input, &mut self.groups)?;
         }
         self.results = Some(SlotCursor::default());
         self.resume(out)

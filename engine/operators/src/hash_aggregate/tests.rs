@@ -87,8 +87,8 @@ fn spec(group_by: &[usize], calls: &[AggregateCall], phase: AggregatePhase, cont
         AggregatePhase::Global => (0..group_by.len()).collect(),
         _ => group_by.to_vec(),
     };
-    let payload =
-        HashAggregateSpec { group_by, aggregates: calls.to_vec(), phase, continuous, estimated_groups: Some(10) };
+    let (aggregates, estimated_groups) = (calls.to_vec(), Some(10));
+    let payload = HashAggregateSpec { group_by, aggregates, phase, continuous, estimated_groups, totals: Vec::new() };
     OperatorSpec::new(&payload, vec![from], Some(to))
 }
 
@@ -358,5 +358,39 @@ fn a_spec_that_does_not_fit_its_schemas_is_refused() {
     no_column.inputs = vec![schema(&[("k", LogicalType::Int64)])];
     for spec in [no_output, no_states, no_column] {
         assert!(Instance::new(&spec, &context).is_err());
+    }
+}
+
+#[test]
+fn totals_exist_without_rows_and_once_among_subtasks() {
+    use flumen_core::expr::Literal;
+    for phase in [AggregatePhase::Single, AggregatePhase::Global] {
+        let mut spec = spec(&[0, 1], &[call("count", &[], LogicalType::Int64)], phase, false);
+        let mut payload: HashAggregateSpec = spec.payload().unwrap();
+        let total = |key: Literal| vec![key, Literal::null(LogicalType::Utf8)];
+        payload.totals = vec![total(Literal::null(LogicalType::Int64)), total(Literal::int64(7))];
+        spec.payload = serde_json::to_value(&payload).unwrap();
+        for parallelism in [1, 2, 3, 7] {
+            let feed = Feed { cut: 8192, selected: false, restore: None, batch_rows: 8192, parallelism };
+            let mut given = rows_given(&spec, &[vec![0, 1]], &[], &feed);
+            given.sort();
+            assert_eq!(given, ["+I 7 NULL 0", "+I NULL NULL 0"], "{phase:?} {parallelism}");
+        }
+    }
+}
+
+#[test]
+fn a_total_with_rows_is_one_group() {
+    use flumen_core::expr::Literal;
+    let mut spec = spec(&[0], &[call("count", &[], LogicalType::Int64)], AggregatePhase::Single, false);
+    let mut payload: HashAggregateSpec = spec.payload().unwrap();
+    payload.totals = vec![vec![Literal::null(LogicalType::Int64)]];
+    spec.payload = serde_json::to_value(&payload).unwrap();
+    let rows: Vec<Row> = vec![(None, None, None, None, None), (Some(1), None, None, None, None)];
+    for parallelism in [1, 3] {
+        let feed = Feed { cut: 8192, selected: false, restore: None, batch_rows: 8192, parallelism };
+        let mut given = rows_given(&spec, &[vec![0]], &[Event::Batch(0, rows_batch(&rows))], &feed);
+        given.sort();
+        assert_eq!(given, ["+I 1 1", "+I NULL 1"]);
     }
 }

@@ -10,10 +10,19 @@
 //! | left | the same, and probe rows without such a pair with NULLs for the build columns |
 //! | left semi | probe rows with such a pair, once |
 //! | left anti | probe rows without such a pair (NOT EXISTS: a NULL key has none) |
+//! | left mark | all probe rows, and whether they have such a pair |
+//! | full | as left, and when the probe side has ended build rows without such a pair with NULLs for the probe columns |
 //!
-//! Without a filter, semi and anti joins only narrow the selection of the probe batch. Probe rows may be changes: their
-//! kinds go with them. The build side must be append-only. With an empty build side an inner or semi join is satisfied
-//! at once, and the probe side need not be read.
+//! Without a filter, semi, anti and mark joins only narrow the selection of the probe batch or add a column to it. Probe
+//! rows may be changes: their kinds go with them (not for full joins). The build side must be append-only. With an empty
+//! build side an inner or semi join is satisfied at once, and the probe side need not be read.
+//!
+//! Two variants of these kinds:
+//!
+//! * *Null-aware anti* (NOT IN) with a NULL among the build keys gives nothing, and is satisfied at once; else probe rows
+//!   with a NULL key are left out unless the build side is empty. Each subtask must see the whole build side to know.
+//! * *Counted* semi and anti joins (INTERSECT ALL, EXCEPT ALL): a build row stands for as many rows as its count says, and
+//!   each is used up by one probe row.
 //!
 //! A runtime filter is published once the build side is complete (inner and semi joins only: the others need probe rows
 //! without a partner).
@@ -25,6 +34,7 @@
 mod probe;
 #[cfg(test)]
 mod tests;
+mod unmatched;
 
 use std::sync::Arc;
 
@@ -43,7 +53,7 @@ use crate::charge::Charge;
 use crate::contract::{InputSelection, Operator, OperatorContext, OperatorFactory, Output, Step};
 use crate::error::{OperatorError, check_columns, input_schema, output_schema};
 use crate::registry::OperatorRegistry;
-use probe::{PairFilter, Probe, Source};
+use probe::{PairFilter, Probe, ProbeSpec, Source};
 
 const NAME: &str = "hash join";
 const BUILD: usize = 0;
@@ -73,9 +83,14 @@ impl OperatorFactory for Factory {
             let problem = format!("{} build keys, {} probe keys", payload.build_keys.len(), payload.probe_keys.len());
             return Err(OperatorError::Spec { operator: NAME, problem }.into());
         }
-        let gives_pairs = matches!(payload.kind, JoinKind::Inner | JoinKind::Left);
+        check_variant(&payload)?;
+        let gives_pairs = gives_pairs(payload.kind);
         let probe_columns = probe.fields.len();
-        let visible = if gives_pairs { probe_columns + build.fields.len() } else { probe_columns };
+        let visible = match payload.kind {
+            JoinKind::LeftMark => probe_columns + 1,
+            _ if gives_pairs => probe_columns + build.fields.len(),
+            _ => probe_columns,
+        };
         let projection = payload.projection.clone().unwrap_or_else(|| (0..visible).collect());
         let is_fitting = projection.len() == output.fields.len() && projection.iter().all(|c| *c < visible);
         if !is_fitting {
@@ -86,7 +101,9 @@ impl OperatorFactory for Factory {
 
         // The build columns that are needed once a row is in the table.
         let mut kept: Vec<usize> = payload.build_keys.clone();
-        kept.extend(projection.iter().chain(&filter_columns).filter_map(|column| column.checked_sub(probe_columns)));
+        let given = projection.iter().filter(|_| gives_pairs);
+        kept.extend(given.chain(&filter_columns).filter_map(|column| column.checked_sub(probe_columns)));
+        kept.extend(payload.build_count);
         kept.sort_unstable();
         kept.dedup();
         check_columns(kept.iter().copied(), build, NAME)?;
@@ -94,6 +111,10 @@ impl OperatorFactory for Factory {
         let source = |column: usize| match column.checked_sub(probe_columns) {
             None => Source::Probe(column),
             Some(column) => Source::Build(position(column)),
+        };
+        let output_source = |column: usize| match payload.kind {
+            JoinKind::LeftMark if column == probe_columns => Source::Mark,
+            _ => source(column),
         };
         let filter = match &payload.filter {
             None => None,
@@ -113,18 +134,45 @@ impl OperatorFactory for Factory {
             charge: Charge::new(&context.memory),
             table: None,
             probe: Probe::new(
-                payload.kind,
-                payload.probe_keys,
-                filter,
-                projection.into_iter().map(source).collect(),
+                ProbeSpec {
+                    kind: payload.kind,
+                    sources: projection.into_iter().map(output_source).collect(),
+                    null_aware: payload.null_aware,
+                    count: payload.build_count.map(position),
+                    keys: payload.probe_keys,
+                    filter,
+                },
                 Arc::clone(output),
                 context.batch_rows,
             ),
-            filter_id: payload.runtime_filter.filter(|_| !matches!(payload.kind, JoinKind::Left | JoinKind::LeftAnti)),
+            filter_id: payload.runtime_filter.filter(|_| matches!(payload.kind, JoinKind::Inner | JoinKind::LeftSemi)),
             published: None,
+            unmatched: None,
             has_ended: false,
         }))
     }
+}
+
+/// Whether pairs come out, with the columns of both sides.
+fn gives_pairs(kind: JoinKind) -> bool {
+    matches!(kind, JoinKind::Inner | JoinKind::Left | JoinKind::Full)
+}
+
+/// The variants exist of some kinds only.
+fn check_variant(payload: &HashJoinSpec) -> Result<(), Failure> {
+    let is_plain = payload.filter.is_none();
+    let fits_null_aware =
+        payload.kind == JoinKind::LeftAnti && payload.probe_keys.len() == 1 && !payload.null_equals_null && is_plain;
+    let fits_count = matches!(payload.kind, JoinKind::LeftSemi | JoinKind::LeftAnti) && is_plain;
+    let problem = if payload.null_aware && !fits_null_aware {
+        "null-aware, which only an anti join on one key without a filter can be"
+    } else if payload.build_count.is_some() && (!fits_count || payload.null_aware) {
+        "counted, which only a semi or anti join without a filter can be"
+    } else {
+        return Ok(());
+    };
+    let problem = format!("a join of kind {:?} that is {problem}", payload.kind);
+    Err(OperatorError::Spec { operator: NAME, problem }.into())
 }
 
 struct HashJoin {
@@ -143,6 +191,8 @@ struct HashJoin {
     probe: Probe,
     filter_id: Option<u32>,
     published: Option<(u32, RuntimeFilter)>,
+    /// Full joins, when both sides have been read: the build row to look at next.
+    unmatched: Option<usize>,
     /// Both sides have been read.
     has_ended: bool,
 }
@@ -175,8 +225,27 @@ impl HashJoin {
         if let Some(id) = self.filter_id {
             self.published = table.runtime_filter()?.map(|filter| (id, filter));
         }
+        self.probe.begin(&table)?;
         self.table = Some(table);
         Ok(())
+    }
+
+    /// The next build rows without a partner; the table goes when there are no more.
+    fn continue_unmatched(&mut self, out: &mut Output) -> Result<Step, Failure> {
+        if let (Some(table), Some(from)) = (&self.table, self.unmatched) {
+            self.unmatched = self.probe.emit_unmatched(table, from, out)?;
+            if self.unmatched.is_some() {
+                return Ok(Step::HasMoreOutput);
+            }
+            self.drop_table()?;
+        }
+        Ok(Step::Done)
+    }
+
+    fn drop_table(&mut self) -> Result<(), Failure> {
+        self.table = None;
+        self.rows = Vec::new();
+        self.charge.set(0)
     }
 
     fn continue_probe(&mut self, out: &mut Output) -> Result<Step, Failure> {
@@ -190,7 +259,9 @@ impl HashJoin {
 impl Operator for HashJoin {
     fn is_satisfied(&self) -> bool {
         let needs_partner = matches!(self.kind, JoinKind::Inner | JoinKind::LeftSemi);
-        needs_partner && self.table.as_ref().is_some_and(|table| table.num_rows() == 0)
+        self.table
+            .as_ref()
+            .is_some_and(|table| (needs_partner && table.num_rows() == 0) || self.probe.refuses_all(table))
     }
 
     fn input_selection(&self) -> InputSelection {
@@ -204,6 +275,9 @@ impl Operator for HashJoin {
                 Ok(Step::Done)
             }
             (_, Some(table)) => {
+                if batch.flags().has_deletes && !self.probe.takes_changes() {
+                    return Err(OperatorError::Retraction { operator: "the probe side of this hash join" }.into());
+                }
                 self.probe.start(table, batch);
                 self.continue_probe(out)
             }
@@ -212,7 +286,10 @@ impl Operator for HashJoin {
     }
 
     fn resume(&mut self, out: &mut Output) -> Result<Step, Failure> {
-        self.continue_probe(out)
+        match self.unmatched {
+            Some(_) => self.continue_unmatched(out),
+            None => self.continue_probe(out),
+        }
     }
 
     fn end_of_input(&mut self, input: usize, _out: &mut Output) -> Result<Step, Failure> {
@@ -222,16 +299,22 @@ impl Operator for HashJoin {
             }
         } else {
             self.has_ended = true;
-            self.table = None;
-            self.rows = Vec::new();
-            self.charge.set(0)?;
+            // A full join still needs the rows that no probe row has met.
+            if self.kind != JoinKind::Full {
+                self.drop_table()?;
+            }
         }
         Ok(Step::Done)
     }
 
+    fn finish(&mut self, out: &mut Output) -> Result<Step, Failure> {
+        self.unmatched = (self.kind == JoinKind::Full).then_some(0);
+        self.continue_unmatched(out)
+    }
+
     fn snapshot(&mut self, _checkpoint: CheckpointId) -> Result<OperatorSnapshot, Failure> {
-        let is_untouched = self.table.is_none() && self.rows.is_empty();
-        if self.has_ended || is_untouched {
+        // Untouched, or done.
+        if self.table.is_none() && self.rows.is_empty() {
             Ok(OperatorSnapshot::default())
         } else {
             Err(OperatorError::NoSnapshot { operator: NAME }.into())

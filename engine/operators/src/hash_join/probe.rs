@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow_array::new_null_array;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Array, BooleanArray, new_null_array};
 use arrow_buffer::ScalarBuffer;
 use flumen_core::batch::{Batch, Column, Selection};
 use flumen_core::expr::Expr;
@@ -10,12 +12,14 @@ use flumen_core::failure::Failure;
 use flumen_core::spec::relational::JoinKind;
 use flumen_core::types::{Schema, SchemaRef};
 use flumen_kernels::expr::{CompiledPredicate, Selected};
-use flumen_kernels::gather::{index_array, take_column, take_values};
+use flumen_kernels::gather::{flatten, index_array, take_column, take_values};
 use flumen_kernels::hash::hash_batch;
 use flumen_kernels::join_table::{JoinTable, MatchBitmap, Pairs, ProbeCursor, ProbeInput, ProbeStatus};
 
 use crate::contract::{OperatorContext, Output, Step};
 use crate::error::expression_failure;
+
+use super::gives_pairs;
 
 /// Where a column comes from.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +28,8 @@ pub(super) enum Source {
     Probe(usize),
     /// From this column of the table.
     Build(usize),
+    /// Whether the probe row has a partner.
+    Mark,
 }
 
 /// A condition on pairs.
@@ -88,6 +94,7 @@ impl Rows {
         Ok(match source {
             Source::Probe(column) => take_column(probe.column(column), &index_array(&self.probe, None))?,
             Source::Build(column) => take_column(table.batch().column(column), &index_array(&self.build, None))?,
+            Source::Mark => return Err(Failure::bug("hash join: a mark is of probe rows, not of pairs")),
         })
     }
 
@@ -99,19 +106,31 @@ impl Rows {
     }
 }
 
+/// What a probe is made from.
+pub(super) struct ProbeSpec {
+    pub(super) kind: JoinKind,
+    pub(super) keys: Vec<usize>,
+    pub(super) filter: Option<PairFilter>,
+    /// Columns of the output.
+    pub(super) sources: Vec<Source>,
+    pub(super) null_aware: bool,
+    /// Column of the table that says how many probe rows a build row matches at most.
+    pub(super) count: Option<usize>,
+}
+
 /// Probes batch after batch.
 pub(super) struct Probe {
-    kind: JoinKind,
-    keys: Vec<usize>,
-    filter: Option<PairFilter>,
-    /// Columns of the output.
-    sources: Vec<Source>,
-    output: SchemaRef,
-    pairs_max: usize,
+    pub(super) spec: ProbeSpec,
+    pub(super) output: SchemaRef,
+    pub(super) pairs_max: usize,
     cursor: ProbeCursor,
     pairs: Pairs,
     /// Probe rows of the batch that have a partner; not for inner joins.
     matched: MatchBitmap,
+    /// Build rows that have had a partner; for full joins.
+    pub(super) build_matched: MatchBitmap,
+    /// By build row, how many more probe rows it can match; for counted joins.
+    left_over: Vec<i64>,
     current: Option<Current>,
 }
 
@@ -131,32 +150,50 @@ enum Stage {
 }
 
 impl Probe {
-    pub(super) fn new(
-        kind: JoinKind,
-        keys: Vec<usize>,
-        filter: Option<PairFilter>,
-        sources: Vec<Source>,
-        output: SchemaRef,
-        batch_rows: usize,
-    ) -> Self {
+    pub(super) fn new(spec: ProbeSpec, output: SchemaRef, batch_rows: usize) -> Self {
         Self {
-            kind,
-            keys,
-            filter,
-            sources,
+            spec,
             output,
             pairs_max: batch_rows.max(1),
             cursor: ProbeCursor::default(),
             pairs: Pairs::default(),
             matched: MatchBitmap::new(0),
+            build_matched: MatchBitmap::new(0),
+            left_over: Vec::new(),
             current: None,
         }
     }
 
+    /// The table is complete; no row of it has had a partner yet.
+    pub(super) fn begin(&mut self, table: &JoinTable) -> Result<(), Failure> {
+        if self.spec.kind == JoinKind::Full {
+            self.build_matched.reset(table.num_rows());
+        }
+        if let Some(column) = self.spec.count {
+            let array = flatten(table.batch().column(column).array())?;
+            let counts = array.as_primitive_opt::<Int64Type>();
+            self.left_over = counts.ok_or_else(|| Failure::bug("hash join: a count is BIGINT"))?.values().to_vec();
+        }
+        Ok(())
+    }
+
+    /// Whether no probe row can come out: NOT IN over values of which one is NULL is never true.
+    pub(super) fn refuses_all(&self, table: &JoinTable) -> bool {
+        self.spec.null_aware && table.has_unmatchable_rows()
+    }
+
+    /// Whether probe rows may be changes: not if a build row remembers which rows it has met.
+    pub(super) fn takes_changes(&self) -> bool {
+        self.spec.kind != JoinKind::Full && self.spec.count.is_none()
+    }
+
     /// Begins a batch; the one before is complete.
     pub(super) fn start(&mut self, table: &JoinTable, batch: Batch) {
-        let hashes = table.needs_hashes().then(|| hash_batch(&batch, &self.keys));
-        if self.kind != JoinKind::Inner {
+        if self.refuses_all(table) {
+            return;
+        }
+        let hashes = table.needs_hashes().then(|| hash_batch(&batch, &self.spec.keys));
+        if self.spec.kind != JoinKind::Inner {
             self.matched.reset(batch.physical_rows());
         }
         let stage = if table.num_rows() == 0 { Stage::Rest } else { Stage::Pairs };
@@ -169,7 +206,7 @@ impl Probe {
         if current.stage == Stage::Pairs {
             let is_finished = self.find_pairs(table, &current, out)?;
             if is_finished {
-                if self.kind == JoinKind::Inner {
+                if self.spec.kind == JoinKind::Inner {
                     return Ok(Step::Done);
                 }
                 current.stage = Stage::Rest;
@@ -179,37 +216,54 @@ impl Probe {
                 return Ok(Step::HasMoreOutput);
             }
         }
-        self.emit_rest(&current.batch, out)?;
+        self.emit_rest(table, &current.batch, out)?;
         Ok(Step::Done)
     }
 
     /// One round; answers whether it was the last.
     fn find_pairs(&mut self, table: &JoinTable, current: &Current, out: &mut Output) -> Result<bool, Failure> {
         let batch = &current.batch;
-        let keys: Vec<&Column> = self.keys.iter().map(|key| batch.column(*key)).collect();
+        let keys: Vec<&Column> = self.spec.keys.iter().map(|key| batch.column(*key)).collect();
         let input = ProbeInput {
             hashes: current.hashes.as_ref().map_or(&[], |h| h.as_ref()),
             keys: &keys,
             rows: batch.physical_rows(),
             selection: batch.selection(),
         };
-        let gives_pairs = matches!(self.kind, JoinKind::Inner | JoinKind::Left);
-        if !gives_pairs && self.filter.is_none() {
+        let gives_pairs = gives_pairs(self.spec.kind);
+        let must_see_pairs = gives_pairs || self.spec.filter.is_some() || self.spec.count.is_some();
+        if !must_see_pairs {
             let rows = table.matching_rows(&input, &mut self.cursor)?;
             self.matched.mark_all(&rows);
             return Ok(true);
         }
         let status = table.probe(&input, &mut self.cursor, self.pairs_max, &mut self.pairs)?;
-        if let Some(filter) = &self.filter {
+        if let Some(filter) = &self.spec.filter {
             filter.apply(batch, table, &mut self.pairs)?;
         }
-        if self.kind != JoinKind::Inner {
+        if self.spec.count.is_some() {
+            self.use_up();
+        } else if self.spec.kind != JoinKind::Inner {
             self.matched.mark_all(&self.pairs.probe);
+        }
+        if self.spec.kind == JoinKind::Full {
+            self.build_matched.mark_all(&self.pairs.build);
         }
         if gives_pairs && !self.pairs.is_empty() {
             self.emit_pairs(table, batch, out)?;
         }
         Ok(status == ProbeStatus::Finished)
+    }
+
+    /// Each probe row takes one of what is left of its build rows.
+    fn use_up(&mut self) {
+        for (probe, build) in self.pairs.probe.iter().zip(&self.pairs.build) {
+            let left = &mut self.left_over[*build as usize];
+            if *left > 0 && !self.matched.is_marked(*probe) {
+                *left -= 1;
+                self.matched.mark(*probe);
+            }
+        }
     }
 
     fn emit_pairs(&mut self, table: &JoinTable, batch: &Batch, out: &mut Output) -> Result<(), Failure> {
@@ -219,6 +273,7 @@ impl Probe {
             count == batch.physical_rows() && self.pairs.probe.iter().enumerate().all(|(i, r)| i == *r as usize);
         let rows = Rows::of(&mut self.pairs);
         let columns = self
+            .spec
             .sources
             .iter()
             .map(|source| match source {
@@ -233,29 +288,44 @@ impl Probe {
     }
 
     /// Probe rows by whether they have a partner; their columns are not touched.
-    fn emit_rest(&self, batch: &Batch, out: &mut Output) -> Result<(), Failure> {
-        let selection: Selection = match self.kind {
+    fn emit_rest(&self, table: &JoinTable, batch: &Batch, out: &mut Output) -> Result<(), Failure> {
+        let mut selection: Option<Selection> = match self.spec.kind {
             JoinKind::Inner => return Ok(()),
-            JoinKind::LeftSemi => self.matched.marked(batch.selection()),
-            _ => self.matched.unmarked(batch.selection()),
+            JoinKind::LeftMark => batch.selection().cloned(),
+            JoinKind::LeftSemi => Some(self.matched.marked(batch.selection())),
+            _ => Some(self.matched.unmarked(batch.selection())),
         };
-        if selection.is_empty() {
+        if self.spec.null_aware && table.num_rows() > 0 {
+            selection = selection.map(|rows| without_nulls(rows, batch.column(self.spec.keys[0])));
+        }
+        if selection.as_ref().is_some_and(|rows| rows.is_empty()) {
             return Ok(());
         }
-        let columns = self
-            .sources
-            .iter()
-            .enumerate()
-            .map(|(index, source)| match source {
-                Source::Probe(column) => batch.column(*column).clone(),
-                Source::Build(_) => {
-                    Column::Constant(new_null_array(&self.output.fields[index].data_type.arrow_type(), 1))
-                }
-            })
-            .collect();
-        let all = selection.len() == batch.physical_rows();
+        let column = |(index, source): (usize, &Source)| match source {
+            Source::Probe(column) => batch.column(*column).clone(),
+            Source::Build(_) => self.null_column(index),
+            Source::Mark => Column::Array(Arc::new(BooleanArray::new(self.matched.to_values(), None))),
+        };
+        let columns = self.spec.sources.iter().enumerate().map(column).collect();
         let rest = batch.with_columns(Arc::clone(&self.output), columns);
-        out.emit(rest.with_selection((!all).then_some(selection)));
+        out.emit(rest.with_selection(selection.filter(|rows| rows.len() < batch.physical_rows())));
         Ok(())
+    }
+
+    /// NULL in all rows, of the type of an output column.
+    pub(super) fn null_column(&self, index: usize) -> Column {
+        Column::Constant(new_null_array(&self.output.fields[index].data_type.arrow_type(), 1))
+    }
+}
+
+/// The rows in which `key` is not NULL.
+fn without_nulls(rows: Selection, key: &Column) -> Selection {
+    match key {
+        Column::Constant(value) if value.logical_null_count() > 0 => Vec::new().into(),
+        Column::Constant(_) => rows,
+        Column::Array(array) => match array.logical_nulls() {
+            Some(nulls) => rows.iter().copied().filter(|row| nulls.is_valid(*row as usize)).collect(),
+            None => rows,
+        },
     }
 }

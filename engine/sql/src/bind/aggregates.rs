@@ -9,6 +9,10 @@ use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Vo
 
 use super::arithmetic::as_decimal;
 
+/// The name of the function that says what a row is grouped without. The binder takes it for an aggregate, and a rule
+/// replaces it (`optimize::grouping`).
+pub(crate) const GROUPING: &str = "grouping";
+
 /// An aggregate function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum AggregateKind {
@@ -23,6 +27,8 @@ pub(crate) enum AggregateKind {
     Boolean,
     /// Variances and standard deviations.
     Moment,
+    /// What a row is grouped without.
+    Grouping,
 }
 
 /// By name; the engine knows them by the same names.
@@ -43,6 +49,7 @@ const ALL: &[(&str, AggregateKind)] = &[
     ("stddev", AggregateKind::Moment),
     ("stddev_samp", AggregateKind::Moment),
     ("stddev_pop", AggregateKind::Moment),
+    (GROUPING, AggregateKind::Grouping),
 ];
 
 impl AggregateKind {
@@ -51,6 +58,7 @@ impl AggregateKind {
         use DataType as T;
         Ok(match self {
             Self::Count => T::Int64,
+            Self::Grouping => T::Int32,
             Self::Min | Self::Max | Self::AnyValue => arg.clone(),
             Self::Boolean => match arg {
                 T::Boolean | T::Null => T::Boolean,
@@ -91,7 +99,7 @@ pub(crate) fn function(name: &str) -> Option<Arc<AggregateUDF>> {
     static FUNCTIONS: LazyLock<Vec<Arc<AggregateUDF>>> = LazyLock::new(|| {
         let function = |&(name, kind): &(&'static str, AggregateKind)| {
             let signature = match kind {
-                AggregateKind::Count => Signature::variadic_any(Volatility::Immutable),
+                AggregateKind::Count | AggregateKind::Grouping => Signature::variadic_any(Volatility::Immutable),
                 _ => Signature::user_defined(Volatility::Immutable),
             };
             Arc::new(AggregateUDF::new_from_impl(AggregateFunction { name, kind, signature }))
@@ -122,6 +130,7 @@ impl AggregateUDFImpl for AggregateFunction {
         match (self.kind, arg_types) {
             // COUNT(a, b) counts rows in which neither is null; the planner says that it cannot yet.
             (AggregateKind::Count, _) => Ok(DataType::Int64),
+            (AggregateKind::Grouping, _) => Ok(DataType::Int32),
             (kind, [arg]) => kind.result_type(arg),
             _ => plan_err!("{} takes one argument, not {}", self.name(), arg_types.len()),
         }
@@ -133,7 +142,7 @@ impl AggregateUDFImpl for AggregateFunction {
     }
 
     fn is_nullable(&self) -> bool {
-        self.kind != AggregateKind::Count
+        !matches!(self.kind, AggregateKind::Count | AggregateKind::Grouping)
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {

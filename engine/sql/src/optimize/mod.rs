@@ -3,7 +3,10 @@
 //! Only rules whose effect is understood are here: a rule that is right for tables may be wrong for streams (it may
 //! push a filter below a window, or prune what a watermark needs), so none comes in by default.
 
+pub(crate) mod bag_operation;
 pub(crate) mod estimate;
+mod exact_in;
+pub(crate) mod grouping;
 mod join_order;
 
 use std::sync::{Arc, LazyLock};
@@ -35,7 +38,13 @@ use crate::bind::typing::EngineTypes;
 type Rule = Arc<dyn OptimizerRule + Send + Sync>;
 
 static ANALYZER: LazyLock<Analyzer> = LazyLock::new(|| {
-    let rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(EngineTypes), Arc::new(TypeCoercion::new())];
+    let rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
+        Arc::new(grouping::GroupingFunctions),
+        Arc::new(EngineTypes),
+        Arc::new(TypeCoercion::new()),
+        Arc::new(bag_operation::BagOperations),
+        Arc::new(exact_in::ExactIn),
+    ];
     Analyzer::with_rules(rules)
 });
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use flumen_core::expr::{Expr, Literal, Value};
 use flumen_core::graph::Partitioner;
-use flumen_core::spec::relational::{AggregateCall, AggregatePhase, JoinKind, SortKey};
+use flumen_core::spec::relational::{AggregateCall, AggregatePhase, HashJoinSpec, JoinKind, SortKey};
 use flumen_core::types::{LogicalType, Resolution, Schema};
 
 use super::node::{Node, Op};
@@ -88,10 +88,11 @@ pub(crate) fn title(node: &Node) -> String {
         Op::Watermark(_) => "Watermark".to_owned(),
         Op::Filter { .. } => "Filter".to_owned(),
         Op::Project { .. } => "Project".to_owned(),
+        Op::Expand(_) => "Expand".to_owned(),
         Op::Aggregate(spec) => format!("{}Aggregate", phase(spec.phase)),
         Op::Windowed { .. } => "Window".to_owned(),
         Op::Tumbling(spec) => format!("{}WindowAggregate", phase(spec.phase)),
-        Op::Join(spec) => format!("{}Join", kind(spec.kind)),
+        Op::Join(spec) => join_title(spec),
         Op::WindowFunctions(_) => "WindowFunctions".to_owned(),
         Op::Sort(spec) if spec.fetch.is_some() => "TopN".to_owned(),
         Op::Sort(_) => "Sort".to_owned(),
@@ -110,13 +111,22 @@ fn phase(phase: AggregatePhase) -> &'static str {
     }
 }
 
-fn kind(kind: JoinKind) -> &'static str {
-    match kind {
+fn join_title(spec: &HashJoinSpec) -> String {
+    match (spec.kind, spec.build_count.is_some()) {
+        (JoinKind::LeftSemi, true) => return "IntersectAll".to_owned(),
+        (JoinKind::LeftAnti, true) => return "ExceptAll".to_owned(),
+        _ => {}
+    }
+    let kind = match spec.kind {
         JoinKind::Left => "Left",
         JoinKind::LeftSemi => "Semi",
+        JoinKind::LeftAnti if spec.null_aware => "NotIn",
         JoinKind::LeftAnti => "Anti",
+        JoinKind::Full => "Full",
+        JoinKind::LeftMark => "Mark",
         _ => "Inner",
-    }
+    };
+    format!("{kind}Join")
 }
 
 fn describe(node: &Node) -> String {
@@ -158,6 +168,15 @@ fn describe(node: &Node) -> String {
                 })
                 .collect();
             format!("{title} [{}]", cut(items.join(", ")))
+        }
+        Op::Expand(spec) => {
+            let empty = Schema::new(Vec::new());
+            let input = input.unwrap_or(&empty);
+            let copy = |columns: &Vec<Expr>| {
+                let columns: Vec<String> = columns.iter().map(|e| expr_text(e, input)).collect();
+                format!("({})", columns.join(", "))
+            };
+            format!("{title} [{}]", cut(spec.projections.iter().map(copy).collect::<Vec<_>>().join(", ")))
         }
         Op::Aggregate(spec) => {
             let empty = Schema::new(Vec::new());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use flumen_core::expr::{Expr, Literal};
 use flumen_core::graph::Partitioner;
 use flumen_core::spec::connector::{SinkSpec, SourceSpec};
-use flumen_core::spec::relational::{HashAggregateSpec, HashJoinSpec, LimitSpec, SortSpec};
+use flumen_core::spec::relational::{ExpandSpec, HashAggregateSpec, HashJoinSpec, LimitSpec, SortSpec};
 use flumen_core::spec::streaming::{TumblingAggregateSpec, WatermarkSpec};
 use flumen_core::spec::window::WindowFunctionsSpec;
 use flumen_core::types::{Field, LogicalType, Schema, SchemaRef};
@@ -32,6 +32,8 @@ pub(crate) enum Op {
     Project {
         expressions: Vec<Expr>,
     },
+    /// Several projections of each row.
+    Expand(ExpandSpec),
     Aggregate(HashAggregateSpec),
     Tumbling(TumblingAggregateSpec),
     /// Rows with the bounds of their window, of which no operator exists: the aggregation above takes it in.
@@ -161,7 +163,7 @@ impl Node {
     /// Whether the columns of the output take their names from the output's schema.
     pub(crate) fn names_its_output(&self) -> bool {
         match &self.op {
-            Op::Project { .. } | Op::Join(_) | Op::WindowFunctions(_) | Op::Values { .. } => true,
+            Op::Project { .. } | Op::Expand(_) | Op::Join(_) | Op::WindowFunctions(_) | Op::Values { .. } => true,
             Op::Aggregate(spec) => spec.phase != flumen_core::spec::relational::AggregatePhase::Local,
             _ => false,
         }

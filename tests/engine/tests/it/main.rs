@@ -1,6 +1,7 @@
 //! Whole jobs through every part of the engine: SQL text in, checked rows out.
 
 mod aggregates;
+mod cases;
 mod definitions;
 mod errors;
 mod harness;

@@ -1,11 +1,14 @@
 //! GROUP BY: in one phase where one subtask has all rows, else in two.
+//!
+//! Grouping sets ([`grouping_sets`](super::grouping_sets)) and aggregates of DISTINCT values
+//! ([`distinct`](super::distinct)) first become groupings of the plain kind, in this order.
 
 use std::sync::Arc;
 
 use datafusion_common::DFSchema;
 use datafusion_expr::expr::AggregateFunction as AggregateExpr;
 use datafusion_expr::{Aggregate, Expr as LogicalExpr, LogicalPlan};
-use flumen_core::expr::Expr;
+use flumen_core::expr::{Expr, Literal};
 use flumen_core::graph::Partitioner;
 use flumen_core::spec::relational::{AggregateCall, AggregatePhase, HashAggregateSpec};
 use flumen_core::types::{Field, LogicalType, Schema, SchemaRef};
@@ -16,7 +19,7 @@ use super::super::state::state_fields;
 use crate::bind::aggregates::AggregateFunction;
 use crate::bind::types::logical;
 use crate::error::{Result, SqlError};
-use crate::optimize::estimate;
+use crate::optimize::{estimate, grouping};
 
 use super::window::{tumbling, windowed};
 use super::{PhysicalPlanner, fields, translate_all};
@@ -24,24 +27,30 @@ use super::{PhysicalPlanner, fields, translate_all};
 impl PhysicalPlanner<'_> {
     pub(super) fn aggregate(&mut self, aggregate: &Aggregate) -> Result<Node> {
         let input_schema = aggregate.input.schema();
-        let groups = translate_all(&aggregate.group_expr, input_schema)?;
+        let (group_expr, sets) =
+            grouping::sets(&aggregate.group_expr).map_err(|e| SqlError::invalid(e.strip_backtrace()))?;
+        let groups = translate_all(&group_expr, input_schema)?;
+        // Behind the keys is the number of the set, if there are sets.
+        let first_call = groups.len() + usize::from(sets.is_some());
         let mut calls = Vec::with_capacity(aggregate.aggr_expr.len());
         // Columns of the input of the aggregation: keys first, then arguments and filters, each once.
         let mut expressions = groups.clone();
         let mut fields_in = Vec::with_capacity(groups.len());
-        for (index, e) in aggregate.group_expr.iter().enumerate() {
+        for (index, e) in group_expr.iter().enumerate() {
             let field = &aggregate.schema.fields()[index];
             fields_in.push(Field::new(field.name(), logical_type(e, input_schema)?, field.is_nullable()));
         }
         for (index, expr) in aggregate.aggr_expr.iter().enumerate() {
-            let field = &aggregate.schema.fields()[groups.len() + index];
+            let field = &aggregate.schema.fields()[first_call + index];
             let mut column = |e: &LogicalExpr| -> Result<usize> {
                 let translated = translate(e, input_schema)?;
                 if let Some(found) = expressions[groups.len()..].iter().position(|x| *x == translated) {
                     return Ok(groups.len() + found);
                 }
-                // A key that is also an argument is read once.
-                if let Some(found) = expressions[..groups.len()].iter().position(|x| *x == translated) {
+                // A key that is also an argument is read once; but a set may not have the key, and has the argument.
+                if let Some(found) = expressions[..groups.len()].iter().position(|x| *x == translated)
+                    && sets.is_none()
+                {
                     return Ok(found);
                 }
                 expressions.push(translated);
@@ -62,6 +71,9 @@ impl PhysicalPlanner<'_> {
             let on_window = groups.iter().any(
                 |g| matches!(substitute(g, &columns), Expr::Column(c) if c >= window.width && c < window.width + 2),
             );
+            if on_window && sets.is_some() {
+                return Err(SqlError::unsupported("GROUPING SETS over windows").about("GROUP"));
+            }
             if on_window {
                 return tumbling(base, &columns, &window, &expressions, &fields_in, groups.len(), calls, fields_out);
             }
@@ -70,38 +82,46 @@ impl PhysicalPlanner<'_> {
             return Err(SqlError::unsupported("aggregation of results that change").about("GROUP"));
         }
         let (child, keys) = child.project_for_aggregate(expressions, fields_in, &mut calls, groups.len());
-        Ok(self.two_phases(child, keys, calls, fields_out, estimated))
+        let mut grouped = Grouped { child, keys, totals: Vec::new() };
+        if let Some(sets) = &sets {
+            grouped = grouped.by_sets(sets, &mut calls, &fields_out[groups.len()])?;
+        }
+        if calls.iter().any(|call| call.distinct) {
+            return self.distinct(grouped, &calls, fields_out, estimated);
+        }
+        Ok(self.two_phases(grouped, calls, fields_out, estimated))
     }
 
     /// Local and global, or all in one.
     pub(super) fn two_phases(
         &self,
-        child: Node,
-        group_by: Vec<usize>,
+        grouped: Grouped,
         calls: Vec<AggregateCall>,
         fields_out: Vec<Field>,
         estimated: f64,
     ) -> Node {
+        let Grouped { child, keys: group_by, totals } = grouped;
         let continuous = !child.bounded;
         let rows = estimated.min(child.rows.max(1.0));
         let estimated_groups = (!group_by.is_empty()).then_some(rows as u64);
         let output: SchemaRef = Arc::new(Schema::new(fields_out));
         let keys = group_by.len();
-        let spec = |group_by: Vec<usize>, calls: Vec<AggregateCall>, phase: AggregatePhase, continuous: bool| {
-            Op::Aggregate(HashAggregateSpec { group_by, aggregates: calls, phase, continuous, estimated_groups })
+        let spec = |group_by: Vec<usize>, aggregates: Vec<AggregateCall>, phase: AggregatePhase, continuous: bool| {
+            let totals = if phase == AggregatePhase::Local || continuous { Vec::new() } else { totals.clone() };
+            Op::Aggregate(HashAggregateSpec { group_by, aggregates, phase, continuous, estimated_groups, totals })
         };
         let parallelism = child.parallelism;
         let key_columns: Vec<usize> = (0..keys).collect();
         let mut node = if parallelism == 1 && !continuous {
             child.then(spec(group_by, calls, AggregatePhase::Single, false), output, rows)
-        } else if calls.iter().any(|c| c.distinct) || continuous {
-            // Distinct values must meet before they are counted; and a changelog is kept where the key lives.
+        } else if continuous {
+            // A changelog is kept where the key lives.
             let (partitioner, target) = if keys == 0 {
                 (if parallelism == 1 { Partitioner::Forward } else { Partitioner::Global }, 1)
             } else {
                 (Partitioner::KeyGroup { columns: group_by.clone() }, parallelism)
             };
-            child.exchange(partitioner, target, spec(group_by, calls, AggregatePhase::Single, continuous), output, rows)
+            child.exchange(partitioner, target, spec(group_by, calls, AggregatePhase::Single, true), output, rows)
         } else {
             let local_fields = group_by
                 .iter()
@@ -121,6 +141,15 @@ impl PhysicalPlanner<'_> {
         node.updating = continuous;
         node
     }
+}
+
+/// What is grouped, and by what.
+pub(super) struct Grouped {
+    pub(super) child: Node,
+    /// Key columns of the child.
+    pub(super) keys: Vec<usize>,
+    /// Keys of groups that exist even without rows.
+    pub(super) totals: Vec<Vec<Literal>>,
 }
 
 pub(super) fn aggregate_call(
@@ -144,19 +173,14 @@ pub(super) fn aggregate_call(
     if !params.order_by.is_empty() {
         return Err(SqlError::unsupported(format!("ORDER BY inside {name}")).about(name));
     }
+    // Without repetition the smallest is still the smallest.
+    let distinct = params.distinct && !matches!(name, "min" | "max");
     // A count of a constant counts rows.
-    let counts_rows =
-        name == "count" && params.args.iter().all(|a| matches!(a, LogicalExpr::Literal(v, _) if !v.is_null()));
+    let is_constant = |a: &LogicalExpr| matches!(a, LogicalExpr::Literal(v, _) if !v.is_null());
+    let counts_rows = name == "count" && !distinct && params.args.iter().all(is_constant);
     let args: &[LogicalExpr] = if counts_rows { &[] } else { &params.args };
     if args.len() > 1 {
         return Err(SqlError::unsupported(format!("{name} of several columns")).about(name));
-    }
-    // Without repetition the smallest is still the smallest.
-    let distinct = params.distinct && !matches!(name, "min" | "max");
-    if distinct {
-        return Err(SqlError::unsupported(format!("{name}(DISTINCT ...)"))
-            .about("DISTINCT")
-            .with_hint(format!("aggregate a subquery: SELECT {name}(x) FROM (SELECT DISTINCT x FROM ...)")));
     }
     Ok(AggregateCall {
         function: name.to_owned(),

@@ -1,9 +1,14 @@
 //! Joins: which side is built, how the rows of both sides meet, who listens to a runtime filter.
+//!
+//! Rows meet in one of three ways. The build side is *copied* to every subtask where that is cheaper, where there is no
+//! equality to send rows by, and for NOT IN, whose every row asks for all of the build side. Else both sides are
+//! *hashed* by the keys. A full join must know of each build row in one place whether it has been met, so its build side
+//! is never copied: without an equality both sides come to a single subtask.
 
 use std::sync::Arc;
 
 use datafusion_common::{JoinType, NullEquality};
-use datafusion_expr::{Join, LogicalPlan};
+use datafusion_expr::{Expr as LogicalExpr, Join, LogicalPlan};
 use flumen_core::expr::{Expr, Literal, Value};
 use flumen_core::graph::Partitioner;
 use flumen_core::spec::relational::{AggregatePhase, HashJoinSpec, JoinKind};
@@ -31,10 +36,9 @@ impl PhysicalPlanner<'_> {
             JoinType::RightSemi => (JoinKind::LeftSemi, true),
             JoinType::LeftAnti => (JoinKind::LeftAnti, false),
             JoinType::RightAnti => (JoinKind::LeftAnti, true),
-            JoinType::Full => return Err(SqlError::unsupported("FULL JOIN").about("FULL")),
-            JoinType::LeftMark | JoinType::RightMark => {
-                return Err(SqlError::unsupported("IN or EXISTS with a subquery inside an OR").about("OR"));
-            }
+            JoinType::Full => (JoinKind::Full, false),
+            JoinType::LeftMark => (JoinKind::LeftMark, false),
+            JoinType::RightMark => (JoinKind::LeftMark, true),
         };
         let (left, right) = (self.node(&join.left)?, self.node(&join.right)?);
         for side in [&left, &right] {
@@ -44,34 +48,43 @@ impl PhysicalPlanner<'_> {
         }
         let (left_schema, right_schema) = (join.left.schema(), join.right.schema());
         let mut pairs = Vec::with_capacity(join.on.len());
+        let mut null_aware = false;
         for (l, r) in &join.on {
             let (lt, rt) = (logical_type(l, left_schema)?, logical_type(r, right_schema)?);
             if lt != rt {
                 return Err(SqlError::unsupported(format!("a join of {l}, which is {lt}, with {r}, which is {rt}")));
             }
-            if join.null_aware && (nullable(l, left_schema) || nullable(r, right_schema)) {
-                return Err(SqlError::unsupported("NOT IN with a subquery whose values may be NULL")
-                    .about("IN")
-                    .with_hint("write NOT EXISTS, or filter with IS NOT NULL on both sides"));
-            }
+            null_aware |= join.null_aware && (nullable(l, left_schema) || nullable(r, right_schema));
             pairs.push((translate(l, left_schema)?, translate(r, right_schema)?, lt));
+        }
+        // A constant condition is none, or keys that are never equal.
+        let (filter, is_never) = match &join.filter {
+            Some(LogicalExpr::Literal(value, _)) => (None, *value != true.into()),
+            other => (other.as_ref(), false),
+        };
+        // The binder leaves only the plain form; all others were rewritten.
+        if null_aware && (pairs.len() != 1 || filter.is_some() || kind != JoinKind::LeftAnti) {
+            return Err(SqlError::unsupported("NOT IN with this subquery").about("IN").with_hint("write NOT EXISTS"));
         }
         let estimated = estimate::rows(&LogicalPlan::Join(join.clone()));
         // Widths are those of the logical sides: a side of which no column is needed has one all the same.
         let widths = (left_schema.fields().len(), right_schema.fields().len());
         let mut output = fields(&join.schema)?;
-        // Inner joins build on the side that needs less memory.
+        // Where both sides are alike, the one that needs less memory is built.
         let size = |n: &Node| n.rows * (row_bytes(&n.schema) + 16.0);
-        let swapped = if kind == JoinKind::Inner { size(&left) < size(&right) } else { swapped };
+        let swapped = match kind {
+            JoinKind::Inner | JoinKind::Full => size(&left) < size(&right),
+            _ => swapped,
+        };
         let (probe, build) = if swapped { (right, left) } else { (left, right) };
         let (mut probe_keys, mut build_keys): (Vec<Expr>, Vec<Expr>) =
             pairs.iter().map(|(l, r, _)| if swapped { (r.clone(), l.clone()) } else { (l.clone(), r.clone()) }).unzip();
         let mut types: Vec<LogicalType> = pairs.into_iter().map(|(_, _, t)| t).collect();
-        if probe_keys.is_empty() {
+        if probe_keys.is_empty() || is_never {
             // A cross product is a join on a constant.
-            let one = Expr::Literal(Literal { value: Value::Int(1), data_type: LogicalType::Int32 });
-            probe_keys.push(one.clone());
-            build_keys.push(one);
+            let constant = |value| Expr::Literal(Literal { value: Value::Int(value), data_type: LogicalType::Int32 });
+            probe_keys.push(constant(1));
+            build_keys.push(constant(i128::from(!is_never)));
             types.push(LogicalType::Int32);
         }
         let cross = join.on.is_empty();
@@ -80,7 +93,7 @@ impl PhysicalPlanner<'_> {
         let (build, build_columns) = with_keys(build, &build_keys, &types);
         // Conditions beyond equalities, over probe columns then build columns as they are now.
         let full_probe = probe.schema.fields.len();
-        let condition = match &join.filter {
+        let condition = match filter {
             None => None,
             Some(filter) => {
                 let both = left_schema.join(right_schema).map_err(|e| SqlError::internal(e.strip_backtrace()))?;
@@ -92,23 +105,24 @@ impl PhysicalPlanner<'_> {
             }
         };
         // The output in the order of the logical plan.
-        let semi = matches!(kind, JoinKind::LeftSemi | JoinKind::LeftAnti);
-        let mut projection: Vec<usize> = if semi {
-            (0..probe_width).collect()
-        } else {
-            let probe_part = 0..probe_width;
-            let build_part = full_probe..full_probe + build_width;
-            if swapped { build_part.chain(probe_part).collect() } else { probe_part.chain(build_part).collect() }
+        let (probe_part, build_part) = (0..probe_width, full_probe..full_probe + build_width);
+        let mut projection: Vec<usize> = match kind {
+            JoinKind::LeftSemi | JoinKind::LeftAnti => probe_part.collect(),
+            JoinKind::LeftMark => probe_part.chain([full_probe]).collect(),
+            _ if swapped => build_part.chain(probe_part).collect(),
+            _ => probe_part.chain(build_part).collect(),
         };
         if projection.is_empty() {
             projection.push(0);
             output = vec![probe.schema.fields[0].clone()];
         }
-        let parallelism = probe.parallelism.max(build.parallelism);
+        let must_gather = cross && kind == JoinKind::Full;
+        let parallelism = if must_gather { 1 } else { probe.parallelism.max(build.parallelism) };
         let copies = f64::from(parallelism);
         let broadcast_cost = build.rows * copies * (1.0 + EXCHANGE_COST);
         let exchange_cost = (build.rows + probe.rows) * EXCHANGE_COST + build.rows;
-        let broadcast = cross || (broadcast_cost <= exchange_cost && size(&build) * copies <= BROADCAST_BYTES_MAX);
+        let is_cheap = broadcast_cost <= exchange_cost && size(&build) * copies <= BROADCAST_BYTES_MAX;
+        let broadcast = kind != JoinKind::Full && (cross || null_aware || is_cheap);
         let build_unique = is_unique(&build, &build_columns);
         let mut probe = probe;
         let alone = parallelism == 1;
@@ -124,9 +138,11 @@ impl PhysicalPlanner<'_> {
             null_equals_null: join.null_equality == NullEquality::NullEqualsNull,
             build_unique,
             runtime_filter,
+            null_aware,
+            build_count: None,
         };
         let (build_partitioner, probe_partitioner) = if alone {
-            (Partitioner::Forward, Partitioner::Forward)
+            (reach(&build, 1), reach(&probe, 1))
         } else if broadcast {
             (Partitioner::Broadcast, reach(&probe, parallelism))
         } else {
@@ -222,6 +238,8 @@ pub(super) fn listen(node: &mut Node, columns: &[usize], id: u32) -> bool {
                 .collect();
             below.is_some_and(|below| listen(&mut node.inputs[0].node, &below, id))
         }
+        // A full join gives the build rows that no probe row has met: none of these may be kept from it.
+        Op::Join(spec) if spec.kind == JoinKind::Full || spec.build_count.is_some() => false,
         Op::Join(spec) => {
             let inner = spec.kind == JoinKind::Inner;
             let below: Vec<usize> = columns.iter().map(|&c| spec.projection.as_ref().map_or(c, |p| p[c])).collect();

@@ -5,9 +5,12 @@
 //! ordered result is sorted in one subtask, after each subtask has cut its part to what a LIMIT can use.
 
 mod aggregate;
+mod distinct;
+mod grouping_sets;
 mod join;
 mod order;
 mod scan;
+mod set_operation;
 mod window;
 mod window_functions;
 
@@ -25,6 +28,7 @@ use super::node::{Input, Node, Op};
 use crate::bind::tumble::TumbleNode;
 use crate::bind::types::logical_field;
 use crate::error::{Result, SqlError};
+use crate::optimize::bag_operation::BagOperation;
 use crate::optimize::estimate;
 
 /// Makes the physical plan of one statement.
@@ -90,10 +94,16 @@ impl<'a> PhysicalPlanner<'a> {
                 }
                 Ok(Node::leaf(Op::Values { rows: Vec::new() }, Schema::new(fields), 1, 0.0, true))
             }
-            LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<TumbleNode>() {
-                Some(tumble) => self.tumble(tumble),
-                None => Err(SqlError::unsupported(extension.node.name())),
-            },
+            LogicalPlan::Extension(extension) => {
+                let node = extension.node.as_any();
+                if let Some(tumble) = node.downcast_ref::<TumbleNode>() {
+                    return self.tumble(tumble);
+                }
+                match node.downcast_ref::<BagOperation>() {
+                    Some(operation) => self.bag_operation(operation),
+                    None => Err(SqlError::unsupported(extension.node.name())),
+                }
+            }
             LogicalPlan::Distinct(_) => Err(SqlError::unsupported("DISTINCT ON").about("DISTINCT")),
             LogicalPlan::Window(window) => self.window_functions(window),
             LogicalPlan::RecursiveQuery(_) => Err(SqlError::unsupported("WITH RECURSIVE").about("RECURSIVE")),

@@ -12,7 +12,7 @@ mod window_functions;
 use flumen_core::graph::{StreamGraph, TranslateOptions, translate};
 use flumen_core::ids::JobId;
 use flumen_core::spec::OperatorPayload;
-use flumen_core::spec::relational::{FilterSpec, HashJoinSpec, ProjectSpec};
+use flumen_core::spec::relational::{ExpandSpec, FilterSpec, HashJoinSpec, ProjectSpec};
 use flumen_core::types::SchemaRef;
 use flumen_kernels::expr::FunctionRegistry;
 
@@ -49,6 +49,9 @@ fn check_graph(graph: &StreamGraph) {
     for node in &graph.nodes {
         match node.spec.kind.as_str() {
             FilterSpec::KIND => expressions.push(node.spec.payload::<FilterSpec>().unwrap().predicate),
+            ExpandSpec::KIND => {
+                expressions.extend(node.spec.payload::<ExpandSpec>().unwrap().projections.into_iter().flatten());
+            }
             ProjectSpec::KIND => expressions.extend(node.spec.payload::<ProjectSpec>().unwrap().expressions),
             HashJoinSpec::KIND => expressions.extend(node.spec.payload::<HashJoinSpec>().unwrap().filter),
             _ => {}

@@ -5,7 +5,8 @@ use flumen_core::expr::{Expr, Value};
 use flumen_core::graph::Partitioner;
 use flumen_core::spec::connector::{SinkSpec, SourceSpec};
 use flumen_core::spec::relational::{
-    AggregatePhase, FilterSpec, HashAggregateSpec, HashJoinSpec, JoinKind, LimitSpec, ProjectSpec, SortSpec, ValuesRows,
+    AggregatePhase, ExpandSpec, FilterSpec, HashAggregateSpec, HashJoinSpec, JoinKind, LimitSpec, ProjectSpec,
+    SortSpec, ValuesRows,
 };
 
 use super::stub::Session;
@@ -102,6 +103,7 @@ fn joins_build_on_the_right_side_for_their_kind() {
         ("RIGHT JOIN", JoinKind::Left, "orders"),
         ("LEFT SEMI JOIN", JoinKind::LeftSemi, "customer"),
         ("LEFT ANTI JOIN", JoinKind::LeftAnti, "customer"),
+        ("FULL JOIN", JoinKind::Full, "customer"),
     ] {
         let graph = graph_of(1, &sql(join));
         let joins = payloads::<HashJoinSpec>(&graph);
@@ -127,6 +129,106 @@ fn small_builds_are_copied_and_large_ones_are_exchanged() {
     assert_eq!(hashed, 2);
     // A filter of one part of the keys must not reach a scan.
     assert!(payloads::<HashJoinSpec>(&graph)[0].runtime_filter.is_none());
+}
+
+/// How the rows of both sides of the only join of its kind come, build side first.
+fn ways_into_join(graph: &flumen_core::graph::StreamGraph) -> Vec<Partitioner> {
+    let node = graph.nodes.iter().find(|n| n.spec.kind == "hash-join").unwrap();
+    let mut edges: Vec<_> = graph.edges.iter().filter(|e| e.target == node.id).collect();
+    edges.sort_by_key(|e| e.target_input);
+    edges.into_iter().map(|e| e.partitioner.clone()).collect()
+}
+
+#[test]
+fn a_full_join_never_copies_its_build_side() {
+    let small = "(SELECT a FROM 'f.parquet' WHERE a = 1) AS small";
+    let graph = graph_of(4, &format!("SELECT * FROM 'tpch/lineitem.parquet' FULL JOIN {small} ON l_orderkey = a"));
+    assert_eq!(payloads::<HashJoinSpec>(&graph)[0].kind, JoinKind::Full);
+    assert!(ways_into_join(&graph).iter().all(|way| matches!(way, Partitioner::Hash { .. })));
+    // Without an equality all rows meet in one subtask.
+    let graph = graph_of(4, &format!("SELECT * FROM 'tpch/lineitem.parquet' FULL JOIN {small} ON l_orderkey < a"));
+    assert_eq!(ways_into_join(&graph), [Partitioner::Global, Partitioner::Global]);
+    assert_eq!(graph.nodes.iter().find(|n| n.spec.kind == "hash-join").unwrap().parallelism, 1);
+}
+
+#[test]
+fn no_runtime_filter_passes_a_full_join() {
+    let sql = "SELECT * FROM (SELECT o_orderkey AS k FROM 'tpch/orders.parquet' FULL JOIN 'f.parquet' f ON o_orderkey = f.a) x \
+               LEFT SEMI JOIN 'tpch/customer.parquet' ON k = c_custkey";
+    let graph = graph_of(1, sql);
+    let kinds: Vec<_> = payloads::<HashJoinSpec>(&graph).iter().map(|j| (j.kind, j.runtime_filter)).collect();
+    assert!(kinds.contains(&(JoinKind::LeftSemi, None)), "{kinds:?}");
+    assert!(payloads::<SourceSpec>(&graph).iter().all(|source| source.runtime_filters.is_empty()));
+}
+
+#[test]
+fn not_in_asks_every_subtask_for_the_whole_build_side() {
+    let graph =
+        graph_of(4, "SELECT * FROM 'tpch/lineitem.parquet' WHERE l_orderkey NOT IN (SELECT a FROM 'f.parquet')");
+    let joins = payloads::<HashJoinSpec>(&graph);
+    assert_eq!((joins.len(), joins[0].kind, joins[0].null_aware), (1, JoinKind::LeftAnti, true));
+    assert_eq!(ways_into_join(&graph)[0], Partitioner::Broadcast);
+    // Of columns that have no NULL it is a plain anti join.
+    let sql =
+        "SELECT * FROM 'tpch/lineitem.parquet' WHERE l_orderkey NOT IN (SELECT o_orderkey FROM 'tpch/orders.parquet')";
+    assert!(payloads::<HashJoinSpec>(&graph_of(4, sql)).iter().all(|j| j.kind == JoinKind::LeftAnti && !j.null_aware));
+}
+
+#[test]
+fn subqueries_inside_or_are_marks() {
+    let kinds =
+        |sql: &str| -> Vec<JoinKind> { payloads::<HashJoinSpec>(&graph_of(2, sql)).iter().map(|j| j.kind).collect() };
+    // Where only true counts, one mark is enough.
+    let sql = "SELECT B FROM 'f.parquet' WHERE a IN (SELECT a FROM 'f.parquet') OR B = 1";
+    assert_eq!(kinds(sql), [JoinKind::LeftMark]);
+    // Three values of NULLs on both sides need to know what else there is.
+    let sql = "SELECT B FROM 'f.parquet' WHERE a NOT IN (SELECT a FROM 'f.parquet') OR B = 1";
+    assert_eq!(kinds(sql), [JoinKind::LeftMark; 3]);
+    let sql = "SELECT B FROM 'f.parquet' WHERE B NOT IN (SELECT B FROM 'f.parquet') OR a = 1";
+    assert_eq!(kinds(sql), [JoinKind::LeftMark]);
+}
+
+#[test]
+fn distinct_values_are_grouped_before_they_are_exchanged() {
+    let phases = |sql: &str| -> Vec<(AggregatePhase, usize, usize)> {
+        let aggregates = payloads::<HashAggregateSpec>(&graph_of(3, sql));
+        aggregates.iter().map(|a| (a.phase, a.group_by.len(), a.aggregates.len())).collect()
+    };
+    let (local, global) = (AggregatePhase::Local, AggregatePhase::Global);
+    assert_eq!(
+        phases("SELECT s, count(DISTINCT a), sum(DISTINCT a) FROM 'f.parquet' GROUP BY s"),
+        [(local, 2, 0), (global, 2, 0), (local, 1, 2), (global, 1, 2)]
+    );
+    // Key, branch and two values.
+    let sql = "SELECT s, count(DISTINCT a), sum(DISTINCT B), max(c) FROM 'f.parquet' GROUP BY s";
+    assert_eq!(phases(sql), [(local, 4, 1), (global, 4, 1), (local, 1, 3), (global, 1, 3)]);
+    let expands = payloads::<ExpandSpec>(&graph_of(3, sql));
+    assert_eq!(expands.iter().map(|e| e.projections.len()).collect::<Vec<_>>(), [3]);
+}
+
+#[test]
+fn all_grouping_sets_are_one_grouping() {
+    let graph = graph_of(3, "SELECT s, a, sum(B) FROM 'f.parquet' GROUP BY CUBE (s, a)");
+    assert_eq!(payloads::<ExpandSpec>(&graph)[0].projections.len(), 4);
+    let aggregates = payloads::<HashAggregateSpec>(&graph);
+    assert_eq!(aggregates.iter().map(|a| (a.group_by.len(), a.totals.len())).collect::<Vec<_>>(), [(3, 0), (3, 1)]);
+}
+
+#[test]
+fn set_operations_with_all_count() {
+    let sql = |op: &str| format!("SELECT a FROM 'f.parquet' {op} SELECT o_orderkey FROM 'tpch/orders.parquet'");
+    for (op, kind, counts) in [
+        ("INTERSECT ALL", JoinKind::LeftSemi, true),
+        ("EXCEPT ALL", JoinKind::LeftAnti, true),
+        ("INTERSECT", JoinKind::LeftSemi, false),
+        ("EXCEPT", JoinKind::LeftAnti, false),
+    ] {
+        let graph = graph_of(2, &sql(op));
+        let joins = payloads::<HashJoinSpec>(&graph);
+        assert_eq!((joins.len(), joins[0].kind, joins[0].build_count.is_some()), (1, kind, counts), "{op}");
+        assert!(joins[0].null_equals_null);
+        assert!(!counts || ways_into_join(&graph).iter().all(|way| matches!(way, Partitioner::Hash { .. })), "{op}");
+    }
 }
 
 #[test]

@@ -1,0 +1,164 @@
+//! `IN` and `NOT IN` over a subquery, exact where values may be NULL.
+//!
+//! `x IN (S)` is true if `x` equals a value of S; else unknown if S has a NULL, or if `x` is NULL and S has a row; else
+//! false. The library's rule makes joins of these conditions. It is right for `IN` as a condition that only has to be
+//! true, and for `NOT IN` with the NULL-aware anti join, as long as S does not refer to the query around it. Elsewhere
+//! its joins know two values, not three. This rule runs before it and writes what it would get wrong as conditions
+//! with EXISTS, which know no NULL, over S as often as needed:
+//!
+//! | condition | where | becomes |
+//! |---|---|---|
+//! | `x NOT IN (S)` | alone, or AND | `NOT EXISTS (S with x)`, `NOT EXISTS (S with NULL)`, `x IS NOT NULL OR NOT EXISTS (S)` |
+//! | `x IN (S)`, `x NOT IN (S)` | elsewhere | a CASE of the same, which gives true, NULL or false |
+//!
+//! What cannot be NULL is not asked. An EXISTS that is not about the current row needs one row of S.
+
+use std::sync::Arc;
+
+use datafusion_common::config::ConfigOptions;
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::{Column, DFSchema, Result, ScalarValue};
+use datafusion_expr::expr::InSubquery;
+use datafusion_expr::logical_plan::Subquery;
+use datafusion_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion_expr::{
+    BinaryExpr, Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, Operator, exists, lit, not_exists, when,
+};
+use datafusion_optimizer::analyzer::AnalyzerRule;
+
+/// What a subquery is called in conditions on its rows.
+const NAME: &str = "__in";
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct ExactIn;
+
+impl AnalyzerRule for ExactIn {
+    fn name(&self) -> &str {
+        "exact_in"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        plan.transform_up_with_subqueries(rewrite).map(|t| t.data)
+    }
+}
+
+fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let LogicalPlan::Filter(filter) = plan else { return Ok(Transformed::no(plan)) };
+    if !filter.predicate.exists(|e| Ok(matches!(e, Expr::InSubquery(_))))? {
+        return Ok(Transformed::no(LogicalPlan::Filter(filter)));
+    }
+    let schema = Arc::clone(filter.input.schema());
+    let mut conditions = Vec::new();
+    for condition in split_conjunction_owned(filter.predicate) {
+        match as_in(&condition) {
+            Some((inside, true)) => conditions.extend(not_in(&inside, &schema, condition)?),
+            Some((_, false)) => conditions.push(condition),
+            None => conditions.push(only_true(condition, &schema)?),
+        }
+    }
+    let predicate = conjunction(conditions).unwrap_or_else(|| lit(true));
+    Ok(Transformed::yes(LogicalPlan::Filter(Filter::try_new(predicate, filter.input)?)))
+}
+
+/// The condition as an IN, and whether it is negated.
+fn as_in(condition: &Expr) -> Option<(InSubquery, bool)> {
+    match condition {
+        Expr::InSubquery(inside) => Some((inside.clone(), inside.negated)),
+        Expr::Not(inner) => as_in(inner).map(|(inside, negated)| (inside, !negated)),
+        _ => None,
+    }
+}
+
+/// Conditions that are all true where `condition`, which is `x NOT IN (S)`, is true.
+fn not_in(inside: &InSubquery, schema: &DFSchema, condition: Expr) -> Result<Vec<Expr>> {
+    let is_plain = inside.subquery.outer_ref_columns.is_empty() && !inside.expr.column_refs().is_empty();
+    if is_plain || inside.expr.contains_outer() {
+        return Ok(vec![condition]);
+    }
+    let parts = Parts::of(inside, schema)?;
+    let mut all = vec![not_exists(parts.with_value)];
+    all.extend(parts.with_null.map(not_exists));
+    all.extend(parts.with_any.map(|any| inside.expr.as_ref().clone().is_not_null().or(not_exists(any))));
+    Ok(all)
+}
+
+/// A condition of which it only matters whether it is true.
+fn only_true(condition: Expr, schema: &DFSchema) -> Result<Expr> {
+    match condition {
+        Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::And | Operator::Or), right }) => {
+            let (left, right) = (only_true(*left, schema)?, only_true(*right, schema)?);
+            Ok(Expr::BinaryExpr(BinaryExpr { left: Box::new(left), op, right: Box::new(right) }))
+        }
+        Expr::InSubquery(inside) if !inside.negated => Ok(Expr::InSubquery(inside)),
+        other => other.transform_up(|e| exact(e, schema)).map(|t| t.data),
+    }
+}
+
+/// An IN with its three values; what is no IN stays.
+fn exact(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let Expr::InSubquery(inside) = expr else { return Ok(Transformed::no(expr)) };
+    if inside.expr.contains_outer() {
+        return Ok(Transformed::no(Expr::InSubquery(inside)));
+    }
+    let parts = Parts::of(&inside, schema)?;
+    if parts.with_null.is_none() && parts.with_any.is_none() {
+        return Ok(Transformed::no(Expr::InSubquery(inside)));
+    }
+    let null = || lit(ScalarValue::Boolean(None));
+    let mut value = when(exists(parts.with_value), lit(true));
+    if let Some(with_null) = parts.with_null {
+        value = value.when(exists(with_null), null());
+    }
+    if let Some(with_any) = parts.with_any {
+        value = value.when(inside.expr.as_ref().clone().is_null().and(exists(with_any)), null());
+    }
+    let value = value.otherwise(lit(false))?;
+    Ok(Transformed::yes(if inside.negated { !value } else { value }))
+}
+
+/// What an IN asks of its subquery.
+struct Parts {
+    /// Rows with the value.
+    with_value: Arc<LogicalPlan>,
+    /// Rows with NULL, if there can be any.
+    with_null: Option<Arc<LogicalPlan>>,
+    /// All rows, if the value can be NULL.
+    with_any: Option<Arc<LogicalPlan>>,
+}
+
+impl Parts {
+    fn of(inside: &InSubquery, schema: &DFSchema) -> Result<Self> {
+        let Subquery { subquery, outer_ref_columns, .. } = &inside.subquery;
+        // Under a name of its own its columns are not taken for those around it.
+        let named = LogicalPlanBuilder::new_from_arc(Arc::clone(subquery)).alias(NAME)?;
+        let (qualifier, field) = named.schema().qualified_field(0);
+        let found = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+        let filtered = |condition: Expr| named.clone().filter(condition);
+        let one_row = |builder: LogicalPlanBuilder| {
+            let builder = if outer_ref_columns.is_empty() { builder.limit(0, Some(1))? } else { builder };
+            builder.build().map(Arc::new)
+        };
+        let with_null = field.is_nullable().then(|| one_row(filtered(found.clone().is_null())?));
+        let any = || one_row(named.clone());
+        let with_any = inside.expr.nullable(schema)?.then(any);
+        Ok(Self {
+            with_value: Arc::new(filtered(found.eq(outer(&inside.expr, schema)?))?.build()?),
+            with_null: with_null.transpose()?,
+            with_any: with_any.transpose()?,
+        })
+    }
+}
+
+/// An expression over the rows around a subquery, as it is written inside.
+fn outer(expr: &Expr, schema: &DFSchema) -> Result<Expr> {
+    expr.clone()
+        .transform_up(|e| match e {
+            Expr::Column(column) => {
+                let field = Arc::clone(schema.qualified_field_from_column(&column)?.1);
+                Ok(Transformed::yes(Expr::OuterReferenceColumn(field, column)))
+            }
+            other => Ok(Transformed::no(other)),
+        })
+        .map(|t| t.data)
+}
