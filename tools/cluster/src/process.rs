@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use flumen_config::Configuration;
 use flumen_connectors::print::PrintTarget;
@@ -28,6 +29,7 @@ use parking_lot::Mutex;
 
 use crate::extensions::Extensions;
 use crate::job::Job;
+use crate::metered::MeteredFileSystem;
 use crate::options;
 use crate::snapshots::Snapshots;
 
@@ -60,6 +62,7 @@ pub struct Process {
     memory: MemoryManager,
     connectors: Arc<ConnectorRegistry>,
     collect: CollectRegistry,
+    bytes_read: Arc<AtomicU64>,
     shuffle: Arc<ShuffleEnvironment>,
     task_executor: TaskExecutor,
     snapshots: Arc<Snapshots>,
@@ -92,11 +95,10 @@ impl Process {
         });
         let collect = CollectRegistry::default();
         let mut connectors = ConnectorRegistry::new();
-        let environment = ConnectorEnvironment {
-            files: Arc::clone(&world.file_system),
-            collect: collect.clone(),
-            print: world.print.clone(),
-        };
+        let metered = MeteredFileSystem::new(Arc::clone(&world.file_system));
+        let bytes_read = metered.bytes_read();
+        let environment =
+            ConnectorEnvironment { files: Arc::new(metered), collect: collect.clone(), print: world.print.clone() };
         flumen_connectors::register_connectors(&mut connectors, &environment);
         if let Some(extend) = &world.extensions.connectors {
             extend(&mut connectors);
@@ -131,6 +133,7 @@ impl Process {
             memory,
             connectors,
             collect,
+            bytes_read,
             shuffle,
             task_executor,
             snapshots,
@@ -233,6 +236,12 @@ impl Process {
     #[must_use]
     pub fn collect(&self) -> &CollectRegistry {
         &self.collect
+    }
+
+    /// Bytes that connectors have read from files so far.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read.load(Ordering::Relaxed)
     }
 
     /// Managed memory.
