@@ -107,6 +107,16 @@ impl Adapter {
     }
 }
 
+/// Names of the functions of many rows, in order: aggregates and window functions.
+#[must_use]
+pub fn aggregate_names() -> Vec<String> {
+    let mut names: Vec<String> =
+        crate::bind::aggregates::names().into_iter().chain(crate::bind::windows::names()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 #[cfg(test)]
 mod tests {
     use arrow_array::cast::AsArray;

@@ -33,6 +33,6 @@ mod wording;
 pub use catalog::MemoryCatalog;
 pub use error::{Position, SqlError, SqlErrorKind};
 pub use flumen_core::connectors::ConnectorRegistry;
-pub use functions::register_datafusion_functions;
+pub use functions::{aggregate_names, register_datafusion_functions};
 pub use parse::{Droppable, Statement, StatementKind, parse};
 pub use plan::{PlanOptions, Planned, Summary, SummaryColumn, plan_statement};

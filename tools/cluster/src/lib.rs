@@ -8,6 +8,7 @@ mod embedded;
 mod error;
 pub mod extensions;
 pub mod job;
+mod metered;
 pub mod options;
 pub mod process;
 mod services;
@@ -21,7 +22,7 @@ pub use error::SessionError;
 pub use extensions::Extensions;
 pub use flumen_sql::Statement;
 pub use session::{Outcome, Session};
-pub use stream::{CancelHandle, JobHandle, Polled, Recovery, RowStream, StatementProgress};
+pub use stream::{CancelHandle, ExpectedRows, JobHandle, Polled, Recovery, RowStream, StatementProgress};
 
 /// A configuration that knows every option of the engine, at its defaults.
 ///
@@ -42,6 +43,19 @@ pub fn configuration() -> flumen_config::Result<flumen_config::Configuration> {
 #[must_use]
 pub fn type_name(data_type: &arrow_schema::DataType) -> String {
     flumen_core::types::LogicalType::from_arrow(data_type).map_or_else(|| data_type.to_string(), |t| t.to_string())
+}
+
+/// Names of the functions that SQL knows, in order: those of one row, and those of many.
+#[must_use]
+pub fn function_names() -> (Vec<String>, Vec<String>) {
+    let mut functions = flumen_kernels::expr::FunctionRegistry::new();
+    // A name that is taken twice stops a process from starting; here it only shortens a list.
+    let _ = flumen_sql::register_datafusion_functions(&mut functions);
+    let plain = |name: &str| name.rsplit(':').next().unwrap_or(name).to_owned();
+    let mut scalar: Vec<String> = functions.names().map(plain).collect();
+    scalar.sort_unstable();
+    scalar.dedup();
+    (scalar, flumen_sql::aggregate_names())
 }
 
 #[cfg(test)]

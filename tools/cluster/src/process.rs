@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use flumen_config::Configuration;
 use flumen_connectors::print::PrintTarget;
@@ -28,6 +29,7 @@ use parking_lot::Mutex;
 
 use crate::extensions::Extensions;
 use crate::job::Job;
+use crate::metered::MeteredFileSystem;
 use crate::options;
 use crate::snapshots::Snapshots;
 
@@ -61,6 +63,7 @@ pub struct Process {
     connectors: Arc<ConnectorRegistry>,
     tables: MemoryTables,
     collect: CollectRegistry,
+    bytes_read: Arc<AtomicU64>,
     shuffle: Arc<ShuffleEnvironment>,
     task_executor: TaskExecutor,
     snapshots: Arc<Snapshots>,
@@ -95,8 +98,10 @@ impl Process {
         let kept = memory.budget("tables in memory", memory.limit_bytes()).reserve("rows");
         let tables = MemoryTables::new(Arc::new(ReservationMeter::new(kept)));
         let mut connectors = ConnectorRegistry::new();
+        let metered = MeteredFileSystem::new(Arc::clone(&world.file_system));
+        let bytes_read = metered.bytes_read();
         let environment = ConnectorEnvironment {
-            files: Arc::clone(&world.file_system),
+            files: Arc::new(metered),
             collect: collect.clone(),
             tables: tables.clone(),
             print: world.print.clone(),
@@ -136,6 +141,7 @@ impl Process {
             connectors,
             tables,
             collect,
+            bytes_read,
             shuffle,
             task_executor,
             snapshots,
@@ -243,6 +249,12 @@ impl Process {
     #[must_use]
     pub fn collect(&self) -> &CollectRegistry {
         &self.collect
+    }
+
+    /// Bytes that connectors have read from files so far.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read.load(Ordering::Relaxed)
     }
 
     /// Managed memory.

@@ -1,7 +1,7 @@
 //! A session: a catalog, settings, and an embedded cluster that statements run on.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
@@ -19,6 +19,7 @@ use flumen_core::spec::OperatorPayload;
 use flumen_core::spec::connector::{SinkSpec, SourceSpec};
 use flumen_gateway::{ClientEvent, JobStatus};
 use flumen_io::{RandomSource, Rng};
+use flumen_runtime::metrics::OperatorCounts;
 use flumen_sql::{Droppable, MemoryCatalog, PlanOptions, Planned, Statement, plan_statement};
 use parking_lot::Mutex;
 
@@ -220,27 +221,17 @@ impl Session {
                 Outcome::Done(key.map_or_else(|| "all settings reset".to_owned(), |key| format!("{key} reset")))
             }
             Planned::ShowSettings => {
-                let lines: Vec<_> = self
-                    .configuration
-                    .effective()
-                    .iter()
-                    .map(|v| format!("{} = {}  # {}", v.key, v.text, v.origin))
-                    .collect();
-                Outcome::Text(lines.join("\n"))
+                let settings = self.configuration.effective();
+                let rows: Vec<_> =
+                    settings.into_iter().map(|v| vec![v.key.to_owned(), v.text, v.origin.to_string()]).collect();
+                Outcome::Table(text_table(&["key", "value", "origin"], &rows)?)
             }
             Planned::Explain { text, analyze: None } => Outcome::Text(text),
             Planned::Explain { text, analyze: Some(planned) } => {
                 let counted = self.analyze(*planned, result, plan_time)?;
                 Outcome::Text(format!("{text}\n{counted}"))
             }
-            Planned::Rows { columns, rows } => {
-                let fields: Vec<_> = columns.iter().map(|name| Field::new(name, DataType::Utf8, false)).collect();
-                let cells = |column: usize| -> ArrayRef {
-                    Arc::new(rows.iter().map(|row| Some(row[column].as_str())).collect::<StringArray>())
-                };
-                let columns = (0..columns.len()).map(cells).collect();
-                Outcome::Table(RecordBatch::try_new(Schema::new(fields).into(), columns).map_err(Failure::bug)?)
-            }
+            Planned::Rows { columns, rows } => Outcome::Table(text_table(&columns, &rows)?),
             _ => return Err(Failure::bug("a statement was planned that the session does not know").into()),
         })
     }
@@ -272,31 +263,7 @@ impl Session {
             }
             _ => Vec::new(),
         };
-        let mut lines =
-            vec![format!("{:<44} {:>12} {:>12} {:>9} {:>10}", "operator", "rows in", "rows out", "batches", "busy ms")];
-        let mut merged: Vec<(String, flumen_runtime::metrics::OperatorCounts)> = Vec::new();
-        for (_, uid, name, count) in counts {
-            let label = format!("{name} [{uid}]");
-            match merged.iter_mut().find(|(known, _)| *known == label) {
-                Some((_, sum)) => {
-                    sum.rows_in += count.rows_in;
-                    sum.rows_out += count.rows_out;
-                    sum.batches_out += count.batches_out;
-                    sum.busy += count.busy;
-                }
-                None => merged.push((label, count)),
-            }
-        }
-        for (label, count) in merged {
-            lines.push(format!(
-                "{label:<44} {:>12} {:>12} {:>9} {:>10.2}",
-                count.rows_in,
-                count.rows_out,
-                count.batches_out,
-                count.busy.as_secs_f64() * 1e3
-            ));
-        }
-        Ok(lines.join("\n"))
+        Ok(counted(counts.into_iter().map(|(_, uid, name, count)| (format!("{name} [{uid}]"), count))))
     }
 
     /// Starts a job. A `durable` one takes checkpoints, and may start from one.
@@ -322,6 +289,9 @@ impl Session {
             graph.nodes.iter().filter(|n| n.spec.kind == kind).map(|n| n.uid.clone()).collect()
         };
         let (sources, sinks) = (uids(SourceSpec::KIND), uids(SinkSpec::KIND));
+        let scans = graph.nodes.iter().filter(|n| n.spec.kind == SourceSpec::KIND);
+        let scans = scans.map(|n| n.spec.payload::<SourceSpec>()).collect::<Result<Vec<_>, _>>()?;
+        let bytes_before = self.process.bytes_read();
         let mut job_options = JobMasterOptions::from_configuration(&self.configuration);
         if durable.is_none() {
             job_options.checkpoints.interval = None;
@@ -331,7 +301,8 @@ impl Session {
             tracing::info!(?event, "job");
             listener(event);
         })?;
-        Ok(Running { process: Arc::clone(&self.process), job, plan_time, sources, sinks })
+        let process = Arc::clone(&self.process);
+        Ok(Running { process, job, plan_time, sources, sinks, scans, expected: OnceLock::new(), bytes_before })
     }
 
     /// The checkpoint that `execution.state-recovery.path` means.
@@ -356,6 +327,45 @@ fn memory_id(table: &CatalogTable) -> Option<&str> {
     if table.connector == MEMORY_CONNECTOR { table.options.get("id").map(String::as_str) } else { None }
 }
 
+/// Rows of text as a batch.
+fn text_table<S: AsRef<str>>(columns: &[S], rows: &[Vec<String>]) -> Result<RecordBatch, Failure> {
+    let fields: Vec<_> = columns.iter().map(|name| Field::new(name.as_ref(), DataType::Utf8, false)).collect();
+    let cells = |column: usize| -> ArrayRef {
+        Arc::new(rows.iter().map(|row| Some(row[column].as_str())).collect::<StringArray>())
+    };
+    RecordBatch::try_new(Schema::new(fields).into(), (0..columns.len()).map(cells).collect()).map_err(Failure::bug)
+}
+
+/// What operators did, one line each, their subtasks added up.
+fn counted(counts: impl Iterator<Item = (String, OperatorCounts)>) -> String {
+    let mut merged: Vec<(String, OperatorCounts)> = Vec::new();
+    for (label, count) in counts {
+        match merged.iter_mut().find(|(known, _)| *known == label) {
+            Some((_, sum)) => {
+                sum.rows_in += count.rows_in;
+                sum.rows_out += count.rows_out;
+                sum.batches_out += count.batches_out;
+                sum.busy += count.busy;
+            }
+            None => merged.push((label, count)),
+        }
+    }
+    let title = "operator";
+    let width = merged.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0).max(title.len());
+    let mut lines =
+        vec![format!("{title:<width$} {:>12} {:>12} {:>9} {:>10}", "rows in", "rows out", "batches", "busy ms")];
+    for (label, count) in merged {
+        lines.push(format!(
+            "{label:<width$} {:>12} {:>12} {:>9} {:>10.2}",
+            count.rows_in,
+            count.rows_out,
+            count.batches_out,
+            count.busy.as_secs_f64() * 1e3
+        ));
+    }
+    lines.join("\n")
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
         // Before the catalog and the rest: jobs end first.
@@ -363,5 +373,28 @@ impl Drop for Session {
         for name in self.catalog.table_names().unwrap_or_default() {
             self.forget_rows(self.catalog.table(&name).ok().flatten().as_deref());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_of_measurements_align() {
+        let count = |rows_in, millis| OperatorCounts {
+            rows_in,
+            rows_out: 1,
+            batches_out: 1,
+            busy: Duration::from_millis(millis),
+        };
+        let long = "hash join on a good many columns [a-uid-that-is-long]";
+        let counts = [("scan [1]", count(2_000_000, 12)), (long, count(3, 1)), ("scan [1]", count(5, 1))];
+        let text = counted(counts.map(|(label, count)| (label.to_owned(), count)).into_iter());
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3);
+        assert!(lines.iter().all(|line| line.len() == lines[0].len()), "{text}");
+        assert!(lines[1].starts_with("scan [1] ") && lines[1].contains(" 2000005 "), "{text}");
+        assert!(lines[1].ends_with(" 13.00"), "{text}");
     }
 }

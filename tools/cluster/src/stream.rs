@@ -1,6 +1,6 @@
 //! What a running statement is to its client.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use arrow_schema::SchemaRef;
 use flumen_connectors::CollectStream;
 use flumen_core::failure::{Failure, FailureKind};
 use flumen_core::ids::{JobId, OperatorUid};
+use flumen_core::spec::connector::SourceSpec;
 use flumen_gateway::JobStatus;
 use flumen_sql::Summary;
 
@@ -23,10 +24,21 @@ pub struct StatementProgress {
     pub rows_read: u64,
     /// Rows that sinks have taken.
     pub rows_out: u64,
+    /// Bytes that sources have read from files since the statement began.
+    pub bytes_read: u64,
     /// Managed memory in use.
     pub memory_bytes: u64,
     /// The most managed memory that was in use at once since the session began.
     pub peak_memory_bytes: u64,
+}
+
+/// How many rows a statement will read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpectedRows {
+    /// So many.
+    Exactly(u64),
+    /// Fewer if filters skip parts of files, or a LIMIT is reached.
+    AtMost(u64),
 }
 
 /// Cancels a statement from another thread.
@@ -46,11 +58,15 @@ pub(crate) struct Running {
     pub(crate) plan_time: Duration,
     pub(crate) sources: Vec<OperatorUid>,
     pub(crate) sinks: Vec<OperatorUid>,
+    pub(crate) scans: Vec<SourceSpec>,
+    pub(crate) expected: OnceLock<Option<ExpectedRows>>,
+    pub(crate) bytes_before: u64,
 }
 
 impl Running {
     fn progress(&self) -> StatementProgress {
         let mut progress = StatementProgress {
+            bytes_read: self.process.bytes_read().saturating_sub(self.bytes_before),
             memory_bytes: self.process.memory().used_bytes(),
             peak_memory_bytes: self.process.memory().root().peak_bytes(),
             ..StatementProgress::default()
@@ -64,6 +80,22 @@ impl Running {
             }
         }
         progress
+    }
+
+    /// Asks the connectors once; they may read metadata of files.
+    fn expected_rows(&self) -> Option<ExpectedRows> {
+        *self.expected.get_or_init(|| {
+            let mut rows = 0_u64;
+            let mut exact = true;
+            for scan in &self.scans {
+                exact &= scan.filters.is_empty() && scan.limit.is_none() && scan.runtime_filters.is_empty();
+                // Without columns nothing but the rows is looked for.
+                let counted = SourceSpec { projection: Vec::new(), filters: Vec::new(), ..scan.clone() };
+                let connector = self.process.connectors().source(&scan.connector)?;
+                rows = rows.saturating_add(connector.statistics(&counted).rows?);
+            }
+            Some(if exact { ExpectedRows::Exactly(rows) } else { ExpectedRows::AtMost(rows) })
+        })
     }
 
     /// An error if the job ended otherwise than by finishing.
@@ -135,6 +167,12 @@ impl RowStream {
     #[must_use]
     pub fn progress(&self) -> StatementProgress {
         self.running.progress()
+    }
+
+    /// How many rows will be read, where that is known. The first call may read metadata of files.
+    #[must_use]
+    pub fn expected_rows(&self) -> Option<ExpectedRows> {
+        self.running.expected_rows()
     }
 
     /// How long planning took.
@@ -213,6 +251,12 @@ impl JobHandle {
     #[must_use]
     pub fn progress(&self) -> StatementProgress {
         self.running.progress()
+    }
+
+    /// How many rows will be read, where that is known. The first call may read metadata of files.
+    #[must_use]
+    pub fn expected_rows(&self) -> Option<ExpectedRows> {
+        self.running.expected_rows()
     }
 
     /// How long planning took.

@@ -1,45 +1,94 @@
 //! The command line.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::output::Format;
+use crate::terminal::ColorChoice;
 
 /// What the program is asked to do.
 #[derive(Debug, Parser)]
 #[command(
     name = "flumen",
     version,
-    about = "SQL over files and streams, in one process",
-    after_help = "Examples:\n  flumen -c \"SELECT 1\"\n  flumen -c \"FROM 'orders.parquet' LIMIT 3\" --format json\n  echo \"SELECT count(*) FROM 'data/*.parquet'\" | flumen\n  flumen demo"
+    about = "SQL over files and streams, in one process; alone on a terminal it opens a shell",
+    args_conflicts_with_subcommands = true,
+    max_term_width = 100,
+    after_help = "Examples:\n  flumen -c \"FROM 'orders.parquet' LIMIT 3\" --format json\n  flumen \"SELECT count(*) FROM 'data/*.parquet'\" -o count.csv\n  flumen demo",
+    after_long_help = LONG_HELP
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
-    pub(crate) verb: Verb,
+    pub(crate) verb: Option<Verb>,
+    /// What `flumen sql` takes, without the verb.
+    #[command(flatten)]
+    pub(crate) sql: SqlArguments,
 }
+
+const LONG_HELP: &str = "\
+Examples:
+  flumen                                                  a shell; .help in it lists its commands
+  flumen -c \"FROM 'orders.parquet' LIMIT 3\" --format json
+  flumen \"SELECT count(*) FROM 'data/*.parquet'\" -o count.csv
+  echo \"SELECT count(*) FROM 'data/*.parquet'\" | flumen
+  flumen -f stream.sql --set parallelism.default=4
+  flumen demo
+
+Exit codes:
+  0 done, 1 a statement failed, 2 the command line is wrong, 130 interrupted
+
+Environment:
+  FLUMEN_LOG         which log lines go to standard error, such as info or flumen_control=debug
+  FLUMEN_<OPTION>    a setting, as FLUMEN_PARALLELISM__DEFAULT for parallelism.default
+  COLUMNS, NO_COLOR, CLICOLOR_FORCE, TERM, LC_ALL, LC_CTYPE, LANG    what the terminal shows";
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Run SQL (this verb may be left out)
+    /// Run SQL, or open the shell (this verb may be left out)
     #[command(
         after_help = "Example:\n  flumen sql -c \"SELECT l_returnflag, count(*) FROM 'lineitem.parquet' GROUP BY 1\""
     )]
     Sql(SqlArguments),
     /// Make a little TPC-H data, query it, then kill a stream and resume it
+    #[command(after_help = "Example:\n  flumen demo --scale 0.01 --dir demo")]
     Demo(DemoArguments),
     /// Run a benchmark whose answers are checked
     #[command(subcommand, after_help = "Example:\n  flumen bench tpch --scale 1 --threads 1,2 --runs 5")]
     Bench(Benchmark),
     /// List the settings with their defaults, or where their values come from
-    Config {
-        /// Only settings that are not at their default
-        #[arg(long)]
-        changed: bool,
-        /// As a Markdown reference page
-        #[arg(long)]
-        markdown: bool,
+    #[command(after_help = "Example:\n  flumen config --changed --set parallelism.default=2")]
+    Config(ConfigArguments),
+    /// Write a script that completes this command's words in a shell
+    #[command(after_help = "Example:\n  flumen completions bash > ~/.local/share/bash-completion/completions/flumen")]
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: CompletionShell,
     },
+}
+
+/// Shells whose words can be completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CompletionShell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// Arguments of `flumen config`.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArguments {
+    /// Only settings that are not at their default
+    #[arg(long)]
+    pub(crate) changed: bool,
+    /// As a Markdown reference page
+    #[arg(long)]
+    pub(crate) markdown: bool,
+    /// Settings.
+    #[command(flatten)]
+    pub(crate) settings: Settings,
 }
 
 /// Settings that every verb takes.
@@ -48,8 +97,8 @@ pub(crate) struct Settings {
     /// Set an option, as in --set parallelism.default=2; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
-    /// Read options from this TOML file (default: flumen.toml if there is one)
-    #[arg(long, value_name = "FILE")]
+    /// Read options from this TOML file [default: flumen.toml if there is one]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub(crate) config: Option<PathBuf>,
 }
 
@@ -66,21 +115,33 @@ pub(crate) struct SqlArguments {
     #[arg(value_name = "SQL")]
     pub(crate) statements: Vec<String>,
     /// How rows are written: a box on a terminal, csv otherwise
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, value_name = "FORMAT", hide_possible_values = true, help = FORMAT_HELP)]
     pub(crate) format: Option<Format>,
+    /// Write results to this file, in the format of its suffix; it is there whole or not at all
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
     /// Go on after a statement that failed
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(crate) keep_going: bool,
-    /// No timing, no progress
+    /// No timing, no progress, no banner
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// Rows of a box at most; 0 means all
-    #[arg(long, default_value_t = 40, value_name = "N")]
-    pub(crate) max_rows: usize,
+    /// Rows of a box at most, the first and the last ones; 0 means all [default: 40 on a terminal]
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    pub(crate) max_rows: Option<usize>,
+    /// Width of a box at most; 0 means any [default: the terminal's]
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    pub(crate) max_width: Option<usize>,
+    /// Whether to use colours
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t, hide_short_help = true)]
+    pub(crate) color: ColorChoice,
     /// Settings.
     #[command(flatten)]
     pub(crate) settings: Settings,
 }
+
+const FORMAT_HELP: &str = "How rows are written [default: box on a terminal, else csv]: box, table, markdown, csv, tsv, \
+                           json, jsonl, vertical, html, arrow, parquet, none";
 
 /// Arguments of `flumen demo`.
 #[derive(Debug, Args)]
@@ -143,27 +204,83 @@ pub(crate) struct TpchArguments {
     pub(crate) settings: Settings,
 }
 
-/// How rows are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// A table with borders
-    Box,
-    /// Comma-separated values with a header
-    Csv,
-    /// One JSON object a row, in an array
-    Json,
-    /// Nothing; for timing
-    None,
+/// Why the first argument is no verb, if it looks as if it was meant to be one.
+///
+/// One word is never a statement, except for those that are.
+pub(crate) fn mistyped_verb(first: &str) -> Option<String> {
+    const STATEMENTS: [&str; 2] = ["set", "reset"];
+    let is_word = !first.is_empty() && first.chars().all(|c| c.is_ascii_alphabetic() || c == '-' || c == '_');
+    let command = Arguments::command();
+    let verbs: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).chain(["help"]).collect();
+    if first.starts_with('-') || !is_word || STATEMENTS.contains(&first.to_ascii_lowercase().as_str()) {
+        return None;
+    }
+    if verbs.contains(&first) {
+        return None;
+    }
+    let hint = match nearest(first, verbs.iter().copied()) {
+        Some(verb) => format!("did you mean {verb:?}?"),
+        None => format!("the verbs are {}; SQL is given with -c", verbs.join(", ")),
+    };
+    Some(format!("there is no verb {first:?}\n  hint: {hint}"))
 }
 
-/// Puts the verb `sql` in front when none is named.
-pub(crate) fn with_verb(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = arguments.collect();
-    let verbs = ["sql", "demo", "bench", "config", "help"];
-    let answers = ["-h", "--help", "-V", "--version"];
-    let named = arguments.get(1).and_then(|a| a.to_str()).is_some_and(|a| verbs.contains(&a) || answers.contains(&a));
-    if !named {
-        arguments.insert(1.min(arguments.len()), "sql".into());
+/// The word that is most like this one, if there is one that is like it.
+pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_ascii_lowercase();
+    let close = known.map(|known| (strsim::damerau_levenshtein(&word, known), known));
+    close.filter(|(distance, known)| *distance <= 2 && *distance < known.len()).min().map(|(_, known)| known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
     }
-    arguments
+
+    #[test]
+    fn short_help_is_one_screen_with_three_examples() {
+        let help = Arguments::command().render_help().to_string();
+        assert!(help.lines().count() <= 34, "{} lines:\n{help}", help.lines().count());
+        let (_, examples) = help.split_once("Examples:\n").unwrap();
+        assert_eq!(examples.lines().filter(|line| line.starts_with("  flumen")).count(), 3, "{help}");
+    }
+
+    #[test]
+    fn help_names_every_format() {
+        for format in Format::value_variants() {
+            assert!(FORMAT_HELP.contains(&format.name()), "{}", format.name());
+        }
+    }
+
+    #[test]
+    fn help_of_every_verb_has_an_example() {
+        for verb in Arguments::command().get_subcommands_mut().filter(|verb| verb.get_name() != "help") {
+            let help = verb.render_help().to_string();
+            assert!(help.contains(&format!("Example:\n  flumen {}", verb.get_name())), "{help}");
+        }
+    }
+
+    #[test]
+    fn mistyped_verbs_are_told_from_statements() {
+        let hint = |word: &str| mistyped_verb(word).unwrap_or_default();
+        assert!(hint("confg").contains("did you mean \"config\"?"));
+        assert!(hint("completion").contains("\"completions\""));
+        assert!(hint("jobs").contains("the verbs are sql, demo, "));
+        for statement in ["SELECT 1", "SET", "config", "-c", "help", "", "FROM 'a.csv'"] {
+            assert_eq!(mistyped_verb(statement), None, "{statement}");
+        }
+    }
+
+    #[test]
+    fn statements_need_no_verb() {
+        let parse = |words: &[&str]| Arguments::try_parse_from([&["flumen"][..], words].concat()).unwrap();
+        assert_eq!(parse(&["SELECT 1", "-q"]).sql.statements, ["SELECT 1"]);
+        assert_eq!(parse(&["-c", "SELECT 1", "-c", "SELECT 2"]).sql.commands.len(), 2);
+        assert!(matches!(parse(&["sql", "-q"]).verb, Some(Verb::Sql(sql)) if sql.quiet));
+        assert!(matches!(parse(&["config", "--set", "a=b"]).verb, Some(Verb::Config(c)) if c.settings.set == ["a=b"]));
+    }
 }

@@ -1,52 +1,161 @@
 //! Ctrl-C: the first cancels the statement, the second leaves.
+//!
+//! A statement is all jobs of this process that have not ended. They are cancelled again and again until the statement is
+//! over, since an interrupt may come while it is still being planned and has no job yet. Without a statement an interrupt
+//! leaves, except in a shell, which then begins a new line.
 
+use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use flumen_cluster::CancelHandle;
+use crate::shell::PROMPT;
 
 /// Exit code after an interrupt.
 pub(crate) const INTERRUPTED: u8 = 130;
 
+/// Between two requests to stop.
+const AGAIN: Duration = Duration::from_millis(20);
+
 /// Counts interrupts and cancels what runs.
-#[derive(Clone, Default)]
-pub(crate) struct Interrupts {
-    count: Arc<AtomicUsize>,
-    running: Arc<std::sync::Mutex<Option<CancelHandle>>>,
+#[derive(Clone)]
+pub(crate) struct Interrupts(Arc<State>);
+
+struct State {
+    /// What stops everything that runs.
+    cancel: Box<dyn Fn() + Send + Sync>,
+    /// A statement runs.
+    is_running: AtomicBool,
+    /// Interrupts since it began.
+    count: AtomicUsize,
+    /// An interrupt between statements is the prompt's.
+    in_shell: AtomicBool,
+    /// One came there.
+    of_prompt: AtomicBool,
 }
 
 impl Interrupts {
+    /// For what `cancel` stops; nothing is listened to yet.
+    pub(crate) fn new(cancel: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(State {
+            cancel: Box::new(cancel),
+            is_running: AtomicBool::new(false),
+            count: AtomicUsize::new(0),
+            in_shell: AtomicBool::new(false),
+            of_prompt: AtomicBool::new(false),
+        }))
+    }
+
     /// Listens from now on, on a thread of its own.
-    pub(crate) fn listen() -> anyhow::Result<Self> {
-        let interrupts = Self::default();
-        let listener = interrupts.clone();
+    ///
+    /// # Errors
+    /// If the system gives no thread or no signals.
+    pub(crate) fn listen(&self) -> anyhow::Result<()> {
+        let listener = self.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name("flumen-signals".to_owned()).spawn(move || {
             runtime.block_on(async move {
-                while tokio::signal::ctrl_c().await.is_ok() {
-                    if listener.count.fetch_add(1, Ordering::SeqCst) > 0 {
-                        std::process::exit(i32::from(INTERRUPTED));
-                    }
-                    match listener.running.lock().unwrap_or_else(|p| p.into_inner()).as_ref() {
-                        Some(running) => running.cancel(),
-                        None => std::process::exit(i32::from(INTERRUPTED)),
+                let mut again = tokio::time::interval(AGAIN);
+                loop {
+                    let received = if listener.interrupted() && listener.is_running() {
+                        tokio::select! {
+                            received = tokio::signal::ctrl_c() => received.map(|()| true),
+                            _ = again.tick() => Ok(false),
+                        }
+                    } else {
+                        tokio::signal::ctrl_c().await.map(|()| true)
+                    };
+                    match received {
+                        Ok(true) => {
+                            if listener.interrupt() {
+                                std::process::exit(i32::from(INTERRUPTED));
+                            }
+                        }
+                        Ok(false) => (listener.0.cancel)(),
+                        Err(_) => return,
                     }
                 }
             });
         })?;
-        Ok(interrupts)
+        Ok(())
     }
 
-    /// From now on an interrupt cancels this.
-    pub(crate) fn running(&self, handle: Option<CancelHandle>) {
-        if handle.is_some() {
-            self.count.store(0, Ordering::SeqCst);
+    /// From now on an interrupt between statements is not the end.
+    pub(crate) fn in_shell(&self) {
+        self.0.in_shell.store(true, Ordering::SeqCst);
+    }
+
+    /// Acts on an interrupt; whether the program is to end.
+    pub(crate) fn interrupt(&self) -> bool {
+        if !self.is_running() {
+            if self.0.in_shell.load(Ordering::SeqCst) {
+                self.0.of_prompt.store(true, Ordering::SeqCst);
+                let _ = write!(std::io::stderr(), "\n{PROMPT}");
+                return false;
+            }
+            return true;
         }
-        *self.running.lock().unwrap_or_else(|p| p.into_inner()) = handle;
+        if self.0.count.fetch_add(1, Ordering::SeqCst) > 0 {
+            return true;
+        }
+        (self.0.cancel)();
+        false
     }
 
-    /// Whether the current statement was interrupted.
+    /// A statement begins.
+    pub(crate) fn begin(&self) {
+        self.0.count.store(0, Ordering::SeqCst);
+        self.0.is_running.store(true, Ordering::SeqCst);
+    }
+
+    /// The statement is over.
+    pub(crate) fn end(&self) {
+        self.0.is_running.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether there was an interrupt between statements since the last call.
+    pub(crate) fn take_of_prompt(&self) -> bool {
+        self.0.of_prompt.swap(false, Ordering::SeqCst)
+    }
+
+    fn is_running(&self) -> bool {
+        self.0.is_running.load(Ordering::SeqCst)
+    }
+
+    /// Whether the current statement, or the last one if none runs, was interrupted.
     pub(crate) fn interrupted(&self) -> bool {
-        self.count.load(Ordering::SeqCst) > 0
+        self.0.count.load(Ordering::SeqCst) > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_interrupt_cancels_and_the_second_leaves() {
+        let cancelled = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&cancelled);
+        let interrupts = Interrupts::new(move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+        });
+        interrupts.begin();
+        assert!(!interrupts.interrupted());
+        assert!(!interrupts.interrupt() && interrupts.interrupted());
+        assert_eq!(cancelled.load(Ordering::SeqCst), 1);
+        assert!(interrupts.interrupt());
+        interrupts.end();
+        assert!(interrupts.interrupted());
+        interrupts.begin();
+        assert!(!interrupts.interrupted());
+    }
+
+    #[test]
+    fn between_statements_an_interrupt_leaves_unless_in_a_shell() {
+        let interrupts = Interrupts::new(|| panic!("nothing runs"));
+        assert!(interrupts.interrupt());
+        interrupts.in_shell();
+        assert!(!interrupts.interrupt() && !interrupts.interrupted());
+        assert_eq!([interrupts.take_of_prompt(), interrupts.take_of_prompt()], [true, false]);
     }
 }

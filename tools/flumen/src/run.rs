@@ -1,19 +1,17 @@
-//! Runs statements one after another.
+//! What the command line asks for.
 
 use std::io::{IsTerminal, Read, Write};
-use std::time::Duration;
 
 use anyhow::Context;
-use flumen_cluster::{Outcome, Session, SessionError};
+use clap::CommandFactory;
 use flumen_config::Configuration;
 
-use crate::arguments::{Arguments, Benchmark, Format, Settings, SqlArguments, Verb};
-use crate::interrupt::{INTERRUPTED, Interrupts};
-use crate::output::ResultWriter;
-use crate::progress::{ProgressLine, bytes, count};
-
-/// How long one wait for rows lasts before progress and interrupts are looked at.
-const POLL: Duration = Duration::from_millis(50);
+use crate::arguments::{Arguments, Benchmark, CompletionShell, ConfigArguments, Settings, SqlArguments, Verb};
+use crate::console::{Console, Ended, View};
+use crate::interrupt::INTERRUPTED;
+use crate::output::{Destination, Format};
+use crate::terminal::Terminal;
+use crate::{say, shell};
 
 /// Whether the error is that nobody reads our output any more.
 pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
@@ -26,11 +24,13 @@ pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
 /// Does what the command line asks; the exit code.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<u8> {
     match arguments.verb {
-        Verb::Sql(arguments) => sql(&arguments),
-        Verb::Demo(arguments) => crate::demo::demo(&arguments),
-        Verb::Bench(Benchmark::Tpch(arguments)) => crate::bench::tpch(&arguments),
-        Verb::Bench(Benchmark::Queries(arguments)) => crate::bench::queries(&arguments),
-        Verb::Config { changed, markdown } => config(changed, markdown),
+        None => sql(&arguments.sql),
+        Some(Verb::Sql(arguments)) => sql(&arguments),
+        Some(Verb::Demo(arguments)) => crate::demo::demo(&arguments),
+        Some(Verb::Bench(Benchmark::Tpch(arguments))) => crate::bench::tpch(&arguments),
+        Some(Verb::Bench(Benchmark::Queries(arguments))) => crate::bench::queries(&arguments),
+        Some(Verb::Config(arguments)) => config(&arguments),
+        Some(Verb::Completions { shell }) => completions(shell),
     }
 }
 
@@ -64,21 +64,34 @@ fn configured(settings: &Settings) -> anyhow::Result<Configuration> {
     Ok(configuration)
 }
 
-fn config(changed: bool, markdown: bool) -> anyhow::Result<u8> {
-    let configuration = configuration(&Settings::default())?;
+fn config(arguments: &ConfigArguments) -> anyhow::Result<u8> {
+    let configuration = configuration(&arguments.settings)?;
     let mut out = std::io::stdout().lock();
-    if markdown {
+    if arguments.markdown {
         write!(out, "{}", flumen_config::reference::markdown(configuration.registry()))?;
         return Ok(0);
     }
     for value in configuration.effective() {
-        if !changed || value.origin != flumen_config::Origin::Default {
+        if !arguments.changed || value.origin != flumen_config::Origin::Default {
             writeln!(out, "{} = {}  # {}", value.key, value.text, value.origin)?;
         }
     }
     Ok(0)
 }
 
+fn completions(shell: CompletionShell) -> anyhow::Result<u8> {
+    let generator = match shell {
+        CompletionShell::Bash => clap_complete::Shell::Bash,
+        CompletionShell::Zsh => clap_complete::Shell::Zsh,
+        CompletionShell::Fish => clap_complete::Shell::Fish,
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(generator, &mut Arguments::command(), "flumen", &mut script);
+    std::io::stdout().lock().write_all(&script)?;
+    Ok(0)
+}
+
+/// What is to be run: from options, then files.
 fn texts(arguments: &SqlArguments) -> anyhow::Result<Vec<String>> {
     let mut texts: Vec<String> = arguments.commands.iter().chain(&arguments.statements).cloned().collect();
     for file in &arguments.files {
@@ -87,13 +100,6 @@ fn texts(arguments: &SqlArguments) -> anyhow::Result<Vec<String>> {
         } else {
             std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
         });
-    }
-    if texts.is_empty() {
-        anyhow::ensure!(
-            !std::io::stdin().is_terminal(),
-            "nothing to run: give SQL with -c, -f or on standard input; `flumen --help` has examples, `flumen demo` shows around"
-        );
-        texts.push(standard_input()?);
     }
     Ok(texts)
 }
@@ -104,164 +110,69 @@ fn standard_input() -> anyhow::Result<String> {
     Ok(text)
 }
 
+/// The file of `-o`, and the format that its name asks for.
+fn destination(arguments: &SqlArguments) -> anyhow::Result<Option<(Destination, Option<Format>)>> {
+    let Some(path) = &arguments.output else { return Ok(None) };
+    let by_name = Format::from_path(path);
+    let has_suffix = path.extension().is_some();
+    if arguments.format.is_none() && by_name.is_none() && has_suffix {
+        anyhow::bail!(
+            "the suffix of {} names no format; try .csv, .tsv, .json, .jsonl, .parquet, .arrow, .md, .html or .txt, or say it with --format",
+            path.display()
+        );
+    }
+    let to = Destination::file(path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Some((to, by_name)))
+}
+
 fn sql(arguments: &SqlArguments) -> anyhow::Result<u8> {
-    let texts = texts(arguments).map_err(UsageError)?;
-    let interrupts = Interrupts::listen()?;
-    let mut session = Session::open(configuration(&arguments.settings)?)?;
-    let mut code = 0;
+    say::use_color(Terminal::of_errors(arguments.color).color);
+    let mut texts = texts(arguments).map_err(UsageError)?;
+    let is_shell = texts.is_empty() && std::io::stdin().is_terminal();
+    if texts.is_empty() && !is_shell {
+        texts.push(standard_input().map_err(UsageError)?);
+    }
+    let configuration = configuration(&arguments.settings)?;
+    let view = View {
+        format: arguments.format,
+        rows_max: arguments.max_rows,
+        width_max: arguments.max_width,
+        color: arguments.color,
+        timer: !arguments.quiet,
+        quiet: arguments.quiet,
+    };
+    let to = destination(arguments).map_err(UsageError)?;
+    let mut console = Console::open(configuration, view)?;
+    if let Some((to, format)) = to {
+        console.send_to(to, format)?;
+    }
+    if let Some(why) = console.refusal() {
+        return Err(UsageError(anyhow::anyhow!(why)).into());
+    }
+    console.interrupts().listen()?;
+    if is_shell {
+        return shell::run(console, !arguments.quiet);
+    }
+    let mut all = Ended::Done;
     for text in texts {
-        code = code.max(run_text(&mut session, &text, arguments, &interrupts)?);
-        if code != 0 && (!arguments.keep_going || code == INTERRUPTED) {
+        let ended = console.run_text(&text, arguments.keep_going)?;
+        if ended != Ended::Done {
+            all = ended;
+        }
+        if ended == Ended::Interrupted || (ended == Ended::Failed && !arguments.keep_going) {
             break;
         }
     }
-    Ok(code)
-}
-
-fn run_text(
-    session: &mut Session,
-    text: &str,
-    arguments: &SqlArguments,
-    interrupts: &Interrupts,
-) -> anyhow::Result<u8> {
-    let statements = match session.parse(text) {
-        Ok(statements) => statements,
-        Err(error) => {
-            report(&error);
-            return Ok(1);
-        }
-    };
-    let mut code = 0;
-    for statement in &statements {
-        let mut progress = ProgressLine::start(arguments.quiet);
-        let done = execute(session, statement, arguments, interrupts, &mut progress);
-        interrupts.running(None);
-        progress.clear();
-        match done {
-            Ok(()) => {}
-            Err(Stopped::Statement(error)) => {
-                if matches!(error, SessionError::Cancelled) && interrupts.interrupted() {
-                    eprintln!("interrupted: the statement was cancelled");
-                    return Ok(INTERRUPTED);
-                }
-                report(&error);
-                code = 1;
-                if !arguments.keep_going {
-                    break;
-                }
-            }
-            Err(Stopped::Output(error)) => return Err(error.into()),
-        }
+    // Without --keep-going a file has the results of all statements, or is not there.
+    if all == Ended::Done || (all == Ended::Failed && arguments.keep_going) {
+        let path = arguments.output.as_deref().unwrap_or(std::path::Path::new("standard output"));
+        console.complete().with_context(|| format!("cannot write {}", path.display()))?;
+    } else if let Some(path) = arguments.output.as_deref().filter(|path| path.as_os_str() != "-") {
+        say::line(&format!("{} was not written", path.display()));
     }
-    Ok(code)
-}
-
-enum Stopped {
-    Statement(SessionError),
-    Output(std::io::Error),
-}
-
-impl From<SessionError> for Stopped {
-    fn from(error: SessionError) -> Self {
-        Self::Statement(error)
-    }
-}
-
-impl From<std::io::Error> for Stopped {
-    fn from(error: std::io::Error) -> Self {
-        Self::Output(error)
-    }
-}
-
-fn execute(
-    session: &mut Session,
-    statement: &flumen_cluster::Statement,
-    arguments: &SqlArguments,
-    interrupts: &Interrupts,
-    progress: &mut ProgressLine,
-) -> Result<(), Stopped> {
-    let terminal = std::io::stdout().is_terminal();
-    let format = arguments.format.unwrap_or(if terminal { Format::Box } else { Format::Csv });
-    // Not locked: the rows of a `print` table go there, too, from the threads of its tasks.
-    let mut out = std::io::BufWriter::new(std::io::stdout());
-    match session.execute(statement)? {
-        Outcome::Rows(mut rows) => {
-            interrupts.running(Some(rows.cancel_handle()));
-            let mut writer = ResultWriter::new(format, rows.schema(), arguments.max_rows);
-            loop {
-                match rows.next_within(POLL)? {
-                    flumen_cluster::Polled::Batch(batch) => {
-                        progress.clear();
-                        writer.write(&batch, &mut out)?;
-                    }
-                    flumen_cluster::Polled::Waiting => {
-                        out.flush()?;
-                        progress.show(&rows.progress());
-                    }
-                    flumen_cluster::Polled::End => break,
-                }
-            }
-            progress.clear();
-            let written = writer.rows();
-            writer.finish(&mut out)?;
-            if !arguments.quiet {
-                footer(written as u64, progress.elapsed(), rows.plan_time(), &rows.progress());
-            }
-        }
-        Outcome::Job(mut job) => {
-            interrupts.running(Some(job.cancel_handle()));
-            for damaged in job.recovery().iter().flat_map(|r| &r.passed_over) {
-                eprintln!("warning: {damaged}");
-            }
-            if !arguments.quiet {
-                let from = job.recovery().map_or_else(String::new, |r| format!(", resumed from {}", r.location));
-                eprintln!("job {} ({}) is running{from}", job.name(), job.id());
-            }
-            while !job.wait_within(POLL)? {
-                progress.show(&job.progress());
-            }
-            progress.clear();
-            if !arguments.quiet {
-                footer(job.progress().rows_out, progress.elapsed(), job.plan_time(), &job.progress());
-            }
-        }
-        Outcome::Table(batch) => {
-            let mut writer = ResultWriter::new(format, batch.schema(), arguments.max_rows);
-            writer.write(&batch, &mut out)?;
-            writer.finish(&mut out)?;
-        }
-        Outcome::Text(text) => writeln!(out, "{text}")?,
-        Outcome::Done(message) => {
-            if !arguments.quiet {
-                eprintln!("{message}");
-            }
-        }
-    }
-    out.flush()?;
-    Ok(())
-}
-
-fn footer(rows: u64, elapsed: Duration, plan: Duration, progress: &flumen_cluster::StatementProgress) {
-    eprintln!(
-        "{} {} · {} (plan {}) · read {} rows, {} rows/s · peak {}",
-        count(rows),
-        if rows == 1 { "row" } else { "rows" },
-        time(elapsed),
-        time(plan),
-        count(progress.rows_read),
-        count((progress.rows_read as f64 / elapsed.as_secs_f64().max(1e-9)) as u64),
-        bytes(progress.peak_memory_bytes),
-    );
-}
-
-fn time(duration: Duration) -> String {
-    if duration < Duration::from_secs(1) {
-        format!("{:.1} ms", duration.as_secs_f64() * 1e3)
-    } else {
-        format!("{:.2} s", duration.as_secs_f64())
-    }
-}
-
-fn report(error: &SessionError) {
-    eprintln!("error: {}", error.render());
+    Ok(match all {
+        Ended::Done => 0,
+        Ended::Failed => 1,
+        Ended::Interrupted => INTERRUPTED,
+    })
 }

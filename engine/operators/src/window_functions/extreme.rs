@@ -58,17 +58,17 @@ fn smallest(codes: &[u64], counted: Option<&BooleanBuffer>, frames: &Frames) -> 
             queue.clear();
             (head, cursor) = (0, start);
         }
-        for candidate in cursor..end.max(cursor) {
+        let next = end.max(cursor);
+        for (candidate, &code) in (cursor..).zip(&codes[cursor..next]) {
             if counted.is_some_and(|counted| !counted.value(candidate)) {
                 continue;
             }
-            let code = codes[candidate];
             while queue.len() > head && queue[queue.len() - 1].0 > code {
                 queue.pop();
             }
             queue.push((code, candidate as u32));
         }
-        cursor = end.max(cursor);
+        cursor = next;
         while head < queue.len() && (queue[head].1 as usize) < start {
             head += 1;
         }

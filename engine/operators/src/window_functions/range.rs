@@ -45,9 +45,8 @@ pub(super) fn bounds(rows: &SortedRows, offset: &Literal, following: bool, end: 
         let without_key = |from: usize, to: usize| if end == End::Start { from as u32 } else { to as u32 };
         out.resize(first, without_key(partition.whole.start, first));
         let mut cursor = first;
-        for row in first..behind {
-            let target = targets[row];
-            while cursor < behind && (keys[cursor] < target || end == End::Behind && keys[cursor] == target) {
+        for target in &targets[first..behind] {
+            while cursor < behind && (keys[cursor] < *target || end == End::Behind && keys[cursor] == *target) {
                 cursor += 1;
             }
             out.push(cursor as u32);

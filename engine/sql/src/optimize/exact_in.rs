@@ -26,7 +26,7 @@ use datafusion_expr::{
 };
 use datafusion_optimizer::analyzer::AnalyzerRule;
 
-/// What a subquery is called in conditions on its rows.
+/// What the value of a subquery is called in conditions on its rows.
 const NAME: &str = "__in";
 
 /// See the module.
@@ -130,10 +130,11 @@ struct Parts {
 impl Parts {
     fn of(inside: &InSubquery, schema: &DFSchema) -> Result<Self> {
         let Subquery { subquery, outer_ref_columns, .. } = &inside.subquery;
-        // Under a name of its own its columns are not taken for those around it.
-        let named = LogicalPlanBuilder::new_from_arc(Arc::clone(subquery)).alias(NAME)?;
-        let (qualifier, field) = named.schema().qualified_field(0);
-        let found = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+        // Under a name of its own the value is not taken for a column around it.
+        let value = Expr::Column(Column::from(subquery.schema().qualified_field(0)));
+        let named = LogicalPlanBuilder::new_from_arc(Arc::clone(subquery)).project([value.alias(NAME)])?;
+        let field = named.schema().field(0);
+        let found = Expr::Column(Column::new_unqualified(NAME));
         let filtered = |condition: Expr| named.clone().filter(condition);
         let one_row = |builder: LogicalPlanBuilder| {
             let builder = if outer_ref_columns.is_empty() { builder.limit(0, Some(1))? } else { builder };

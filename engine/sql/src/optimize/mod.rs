@@ -11,8 +11,9 @@ mod join_order;
 
 use std::sync::{Arc, LazyLock};
 
-use datafusion_common::{DataFusionError, Result};
-use datafusion_expr::LogicalPlan;
+use datafusion_common::tree_node::TreeNodeRecursion;
+use datafusion_common::{DataFusionError, JoinConstraint, JoinType, Result};
+use datafusion_expr::{Join, LogicalPlan};
 use datafusion_optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion_optimizer::analyzer::{Analyzer, AnalyzerRule};
 use datafusion_optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
@@ -34,6 +35,7 @@ use datafusion_optimizer::{Optimizer, OptimizerContext, OptimizerRule};
 
 use crate::bind::CONFIG;
 use crate::bind::typing::EngineTypes;
+use crate::error::SqlError;
 
 type Rule = Arc<dyn OptimizerRule + Send + Sync>;
 
@@ -84,6 +86,7 @@ static PRUNE: LazyLock<Optimizer> = LazyLock::new(|| {
 
 /// Types checked and made equal, then rewritten.
 pub(crate) fn optimize(plan: LogicalPlan, now_ms: Option<i64>) -> Result<LogicalPlan, DataFusionError> {
+    refuse_merged_columns(&plan)?;
     let plan = ANALYZER.execute_and_check(plan, &CONFIG, |_, _| {})?;
     let context = OptimizerContext::new_with_config_options(Arc::clone(&CONFIG)).with_max_passes(3);
     let context = match now_ms.and_then(chrono::DateTime::from_timestamp_millis) {
@@ -94,4 +97,22 @@ pub(crate) fn optimize(plan: LogicalPlan, now_ms: Option<i64>) -> Result<Logical
     let once = OptimizerContext::new_with_config_options(Arc::clone(&CONFIG)).with_max_passes(1);
     let plan = ORDER.optimize(plan, &once, |_, _| {})?;
     PRUNE.optimize(plan, &context, |_, _| {})
+}
+
+/// Refuses RIGHT and FULL JOIN with USING or NATURAL: there a column of both sides has the value of either or of the right
+/// one, and the binder takes the left.
+fn refuse_merged_columns(plan: &LogicalPlan) -> Result<(), DataFusionError> {
+    let check = |node: &LogicalPlan| {
+        let LogicalPlan::Join(Join { join_type, join_constraint: JoinConstraint::Using, .. }) = node else {
+            return Ok(TreeNodeRecursion::Continue);
+        };
+        let (word, hint) = match join_type {
+            JoinType::Full => ("FULL", "write ON a.x = b.x, and coalesce(a.x, b.x) for the column"),
+            JoinType::Right => ("RIGHT", "write ON a.x = b.x, and b.x for the column"),
+            _ => return Ok(TreeNodeRecursion::Continue),
+        };
+        let error = SqlError::unsupported(format!("{word} JOIN with USING")).about(word).with_hint(hint);
+        Err(DataFusionError::External(Box::new(error)))
+    };
+    plan.apply_with_subqueries(check).map(|_| ())
 }

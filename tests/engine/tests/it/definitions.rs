@@ -102,7 +102,7 @@ fn views_are_queries_under_a_name() {
             ("CREATE VIEW t AS SELECT 1", "there is a table \"t\" already"),
             ("CREATE OR REPLACE VIEW t AS SELECT 1", "there is a table \"t\" already"),
             ("DROP TABLE sums", "write DROP VIEW"),
-            ("DROP VIEW smus", "did you mean \"sums\"?"),
+            ("DROP VIEW smus", "did you mean \"Sums\"?"),
             ("CREATE VIEW w (a, b) AS SELECT 1", "2 columns are named, the query gives 1"),
             ("CREATE VIEW w AS SELECT nope FROM t", "there is no column \"nope\""),
             ("CREATE OR REPLACE VIEW sums AS SELECT * FROM big", "would read itself"),

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use flumen_cluster::{Outcome, Polled, Session};
 
-use crate::arguments::{Format, Settings};
-use crate::output::ResultWriter;
+use crate::arguments::Settings;
+use crate::output::{Format, Layout, ResultWriter};
 use crate::run::configuration;
+use crate::terminal::{ColorChoice, Terminal};
 
 /// Title and text; `{dir}` is the data's directory.
 const QUERIES: [(&str, &str); 3] = [
@@ -43,7 +44,8 @@ fn one(session: &mut Session, text: &str, out: &mut dyn Write) -> anyhow::Result
         match session.execute(&statement)? {
             Outcome::Text(text) => writeln!(out, "{text}")?,
             Outcome::Rows(mut rows) => {
-                let mut writer = ResultWriter::new(Format::Box, rows.schema(), 40);
+                let layout = Layout::new(&Terminal::of_output(ColorChoice::Auto), None, None);
+                let mut writer = ResultWriter::new(Format::Box, rows.schema(), layout);
                 loop {
                     match rows.next_within(std::time::Duration::from_secs(1))? {
                         Polled::Batch(batch) => writer.write(&batch, out)?,

@@ -133,7 +133,7 @@ impl Partition<'_> {
             WindowFunction::Rank => Cell::Int(rank + 1),
             WindowFunction::DenseRank => Cell::Int(self.groups[row] as i64 + 1),
             WindowFunction::PercentRank => Cell::Float(if count == 1 { 0.0 } else { rank as f64 / (count - 1) as f64 }),
-            WindowFunction::CumeDist => Cell::Float((peers(row).last().unwrap() + 1) as f64 / count as f64),
+            WindowFunction::CumeDist => Cell::Float((peers(row).next_back().unwrap() + 1) as f64 / count as f64),
             WindowFunction::Ntile(buckets) => match self.number(row, buckets) {
                 None => Cell::Null,
                 Some(buckets) => {

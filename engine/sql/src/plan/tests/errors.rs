@@ -201,6 +201,8 @@ fn what_is_not_supported_says_what_and_where() {
     for (sql, what) in [
         ("SELECT count(*) OVER (ORDER BY s RANGE 1 PRECEDING) FROM 'f.parquet'", "RANGE with an offset over VARCHAR"),
         ("SELECT a IN (SELECT b FROM 'f.parquet') FROM 'f.parquet'", "this subquery"),
+        ("SELECT a FROM 'f.parquet' x FULL JOIN 'f.parquet' y USING (a)", "FULL JOIN with USING"),
+        ("SELECT a FROM 'f.parquet' x RIGHT JOIN 'f.parquet' y USING (a)", "RIGHT JOIN with USING"),
         ("SELECT count(a, b) FROM 'f.parquet'", "count of several columns"),
         ("WITH RECURSIVE r AS (SELECT 1 AS x UNION ALL SELECT x + 1 FROM r) SELECT * FROM r", ""),
     ] {

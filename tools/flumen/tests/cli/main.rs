@@ -1,0 +1,8 @@
+//! The binary as people and scripts meet it.
+
+mod basics;
+mod binary;
+mod formats;
+#[cfg(unix)]
+mod terminal;
+mod words;
