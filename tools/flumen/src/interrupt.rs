@@ -5,8 +5,8 @@
 //! leaves, except in a shell, which then begins a new line.
 
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::shell::PROMPT;
@@ -22,6 +22,8 @@ const AGAIN: Duration = Duration::from_millis(20);
 pub(crate) struct Interrupts(Arc<State>);
 
 struct State {
+    /// Held while statements begin and end and while they are cancelled: what is meant for one never stops the next.
+    turn: Mutex<()>,
     /// What stops everything that runs.
     cancel: Box<dyn Fn() + Send + Sync>,
     /// A statement runs.
@@ -38,6 +40,7 @@ impl Interrupts {
     /// For what `cancel` stops; nothing is listened to yet.
     pub(crate) fn new(cancel: impl Fn() + Send + Sync + 'static) -> Self {
         Self(Arc::new(State {
+            turn: Mutex::new(()),
             cancel: Box::new(cancel),
             is_running: AtomicBool::new(false),
             count: AtomicUsize::new(0),
@@ -71,7 +74,7 @@ impl Interrupts {
                                 std::process::exit(i32::from(INTERRUPTED));
                             }
                         }
-                        Ok(false) => (listener.0.cancel)(),
+                        Ok(false) => listener.cancel_again(),
                         Err(_) => return,
                     }
                 }
@@ -85,8 +88,21 @@ impl Interrupts {
         self.0.in_shell.store(true, Ordering::SeqCst);
     }
 
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.0.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Cancels what an interrupted statement has started since.
+    fn cancel_again(&self) {
+        let _turn = self.turn();
+        if self.interrupted() && self.is_running() {
+            (self.0.cancel)();
+        }
+    }
+
     /// Acts on an interrupt; whether the program is to end.
     pub(crate) fn interrupt(&self) -> bool {
+        let _turn = self.turn();
         if !self.is_running() {
             if self.0.in_shell.load(Ordering::SeqCst) {
                 self.0.of_prompt.store(true, Ordering::SeqCst);
@@ -104,12 +120,14 @@ impl Interrupts {
 
     /// A statement begins.
     pub(crate) fn begin(&self) {
+        let _turn = self.turn();
         self.0.count.store(0, Ordering::SeqCst);
         self.0.is_running.store(true, Ordering::SeqCst);
     }
 
     /// The statement is over.
     pub(crate) fn end(&self) {
+        let _turn = self.turn();
         self.0.is_running.store(false, Ordering::SeqCst);
     }
 
@@ -144,10 +162,15 @@ mod tests {
         assert!(!interrupts.interrupt() && interrupts.interrupted());
         assert_eq!(cancelled.load(Ordering::SeqCst), 1);
         assert!(interrupts.interrupt());
+        interrupts.cancel_again();
+        assert_eq!(cancelled.load(Ordering::SeqCst), 2);
         interrupts.end();
         assert!(interrupts.interrupted());
+        interrupts.cancel_again();
         interrupts.begin();
+        interrupts.cancel_again();
         assert!(!interrupts.interrupted());
+        assert_eq!(cancelled.load(Ordering::SeqCst), 2, "the next statement is not meant");
     }
 
     #[test]

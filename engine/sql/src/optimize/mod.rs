@@ -13,7 +13,7 @@ use std::sync::{Arc, LazyLock};
 
 use datafusion_common::tree_node::TreeNodeRecursion;
 use datafusion_common::{DataFusionError, JoinConstraint, JoinType, Result};
-use datafusion_expr::{Join, LogicalPlan};
+use datafusion_expr::{Distinct, Join, LogicalPlan};
 use datafusion_optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion_optimizer::analyzer::{Analyzer, AnalyzerRule};
 use datafusion_optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
@@ -87,6 +87,7 @@ static PRUNE: LazyLock<Optimizer> = LazyLock::new(|| {
 /// Types checked and made equal, then rewritten.
 pub(crate) fn optimize(plan: LogicalPlan, now_ms: Option<i64>) -> Result<LogicalPlan, DataFusionError> {
     refuse_merged_columns(&plan)?;
+    refuse_distinct_on(&plan)?;
     let plan = ANALYZER.execute_and_check(plan, &CONFIG, |_, _| {})?;
     let context = OptimizerContext::new_with_config_options(Arc::clone(&CONFIG)).with_max_passes(3);
     let context = match now_ms.and_then(chrono::DateTime::from_timestamp_millis) {
@@ -97,6 +98,18 @@ pub(crate) fn optimize(plan: LogicalPlan, now_ms: Option<i64>) -> Result<Logical
     let once = OptimizerContext::new_with_config_options(Arc::clone(&CONFIG)).with_max_passes(1);
     let plan = ORDER.optimize(plan, &once, |_, _| {})?;
     PRUNE.optimize(plan, &context, |_, _| {})
+}
+
+/// Refuses DISTINCT ON, which the rules would turn into an aggregate that they look for elsewhere.
+fn refuse_distinct_on(plan: &LogicalPlan) -> Result<(), DataFusionError> {
+    let check = |node: &LogicalPlan| {
+        if matches!(node, LogicalPlan::Distinct(Distinct::On(_))) {
+            let error = SqlError::unsupported("DISTINCT ON").about("DISTINCT");
+            return Err(DataFusionError::External(Box::new(error)));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    };
+    plan.apply_with_subqueries(check).map(|_| ())
 }
 
 /// Refuses RIGHT and FULL JOIN with USING or NATURAL: there a column of both sides has the value of either or of the right
