@@ -114,7 +114,6 @@ fn mistakes_have_a_place() {
     refused("SELECT a\nFROM t WHERE", SqlErrorKind::Syntax, "expected", (2, 13));
     refused("SELCT 1", SqlErrorKind::Syntax, "expected a statement", (1, 1));
     refused("SELECT 1; SELECT 1 1", SqlErrorKind::Syntax, "unexpected 1", (1, 20));
-    refused("CREATE TABLE t (a INT)", SqlErrorKind::Invalid, "no connector", (1, 1));
     refused("CREATE INDEX i ON t (a)", SqlErrorKind::Unsupported, "not supported yet: CREATE INDEX", (1, 1));
     refused("COPY t FROM 'x.csv'", SqlErrorKind::Unsupported, "not supported yet: COPY FROM", (1, 8));
     refused("COPY (SELECT 1) TO x", SqlErrorKind::Syntax, "string", (1, 20));
