@@ -116,7 +116,6 @@ fn mistakes_have_a_place() {
     refused("SELECT 1; SELECT 1 1", SqlErrorKind::Syntax, "unexpected 1", (1, 20));
     refused("CREATE INDEX i ON t (a)", SqlErrorKind::Unsupported, "not supported yet: CREATE INDEX", (1, 1));
     refused("COPY t FROM 'x.csv'", SqlErrorKind::Unsupported, "not supported yet: COPY FROM", (1, 8));
-    refused("COPY (SELECT 1) TO x", SqlErrorKind::Syntax, "string", (1, 20));
     refused("CREATE TABLE t", SqlErrorKind::Invalid, "the table has no columns", (1, 1));
     refused("CREATE TABLE t (a INT) AS SELECT 1", SqlErrorKind::Unsupported, "with columns and a query", (1, 1));
     refused("CREATE TABLE t (a INT) WITH ('path'='x')", SqlErrorKind::Invalid, "no connector", (1, 30));
