@@ -51,7 +51,7 @@ pub use layout::{MemoryLayout, MemoryOptions};
 #[cfg(not(loom))]
 pub use managed::{ConsumerKind, ConsumerWeights, MemoryBudget, MemoryManager, Reservation};
 #[cfg(not(loom))]
-pub use options::OPTIONS;
+pub use options::{OPTIONS, SPILL_DIRECTORIES};
 #[cfg(not(loom))]
 pub use pool::{BufferPoolOptions, LocalBufferPool, NetworkBufferPool};
 #[cfg(not(loom))]

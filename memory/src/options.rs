@@ -60,7 +60,7 @@ pub const CONSUMER_WEIGHTS: ConfigOption<String> = ConfigOption::new(
 pub const SPILL_DIRECTORIES: ConfigOption<Vec<PathBuf>> = ConfigOption::new(
     "io.tmp.dirs",
     "/tmp",
-    "Directories for spill files, separated by ';'; each gets one file, without a name while it is open.",
+    "Directories for spill files, separated by ';'; a process uses one of them. Files there have no names while open.",
 );
 
 /// Every option of this crate.
@@ -71,7 +71,6 @@ pub const OPTIONS: &[&dyn AnyOption] = &[
     &NETWORK_MAX,
     &MANAGED_FRACTION,
     &MANAGED_SIZE,
-    &CONSUMER_WEIGHTS,
     &SPILL_DIRECTORIES,
 ];
 
@@ -128,7 +127,6 @@ mod tests {
             ("taskmanager.memory.network.max", "100 mb"),
             ("taskmanager.memory.managed.fraction", "0.5"),
             ("taskmanager.memory.managed.size", "3 mb"),
-            ("taskmanager.memory.managed.consumer-weights", "OPERATOR:1"),
         ]);
         let mut expected = MemoryOptions::new(1 << 30).with_managed_bytes(3 << 20);
         expected.network_fraction = 0.2;
@@ -136,7 +134,5 @@ mod tests {
         expected.network_bytes_max = 100 << 20;
         expected.managed_fraction = 0.5;
         assert_eq!(MemoryOptions::from_configuration(&configured, 0), expected);
-        let weights = ConsumerWeights::from_configuration(&configured).unwrap();
-        assert_eq!(weights, ConsumerWeights::parse("OPERATOR:1").unwrap());
     }
 }

@@ -61,6 +61,32 @@ impl MemoryTables {
         drop(removed);
     }
 
+    /// A round of a recursive query is over: the rows in `added` go into `all`, and are all that is in `last`. How many
+    /// there were.
+    ///
+    /// # Errors
+    /// If there is no memory for them.
+    pub fn advance(&self, added: &str, last: &str, all: &str) -> Result<u64, Failure> {
+        let mut tables = self.lock();
+        tables.remove(last);
+        let Some(round) = tables.remove(added).filter(|round| round.rows > 0) else { return Ok(0) };
+        match tables.get_mut(all) {
+            Some(table) => {
+                table.charge.resize(table.charge.bytes() + round.charge.bytes())?;
+                table.rows += round.rows;
+                table.batches.extend(round.batches.iter().cloned());
+            }
+            None => {
+                let charge = Charge::new(&self.meter, round.charge.bytes())?;
+                let (batches, rows) = (round.batches.clone(), round.rows);
+                tables.insert(all.to_owned(), Stored { batches, rows, charge, job: None });
+            }
+        }
+        let rows = round.rows;
+        tables.insert(last.to_owned(), round);
+        Ok(rows)
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Stored>> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }

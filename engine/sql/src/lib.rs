@@ -35,4 +35,4 @@ pub use error::{Position, SqlError, SqlErrorKind};
 pub use flumen_core::connectors::ConnectorRegistry;
 pub use functions::{aggregate_names, register_datafusion_functions};
 pub use parse::{Droppable, Statement, StatementKind, parse};
-pub use plan::{PlanOptions, Planned, Summary, SummaryColumn, plan_statement};
+pub use plan::{PlanOptions, Planned, RecursiveTable, Summary, SummaryColumn, plan_statement};

@@ -29,23 +29,7 @@ const TYPES: [&str; 18] = [
 ];
 
 /// Functions of other engines that are known here by name alone.
-const AGGREGATES: [&str; 15] = [
-    "median",
-    "mode",
-    "string_agg",
-    "listagg",
-    "array_agg",
-    "approx_distinct",
-    "approx_count_distinct",
-    "percentile_cont",
-    "percentile_disc",
-    "quantile_cont",
-    "corr",
-    "covar_pop",
-    "covar_samp",
-    "max_by",
-    "min_by",
-];
+const AGGREGATES: [&str; 6] = ["string_agg", "listagg", "array_agg", "corr", "covar_pop", "covar_samp"];
 
 /// The refusal of a function that is known by name; `None` for any other.
 pub(crate) fn planned_function(name: &str) -> Option<SqlError> {
@@ -90,6 +74,13 @@ pub(crate) fn reworded(message: &str) -> SqlError {
         return SqlError::invalid(format!("there is no operator {op} for {left} and {right}"))
             .about(op)
             .with_hint("convert one side, as in CAST(x AS DOUBLE)");
+    }
+    if let Some((left, op, right)) =
+        after(text, "Cannot infer common argument type for comparison operation ").and_then(comparison)
+    {
+        return SqlError::invalid(format!("{left} and {right} cannot be compared by {op}"))
+            .about(op)
+            .with_hint("convert one side, as in CAST(x AS VARCHAR)");
     }
     if let Some((value, to)) = after(text, "Cannot cast string '").and_then(|rest| rest.split_once("' to value of ")) {
         return bad_constant(value, to.trim_end_matches(" type"));
@@ -172,6 +163,13 @@ fn function(text: &str) -> Option<SqlError> {
 
 fn after<'a>(text: &'a str, words: &str) -> Option<&'a str> {
     text.split_once(words).map(|(_, rest)| rest)
+}
+
+/// `BOOLEAN > INTEGER`.
+fn comparison(text: &str) -> Option<(&str, &str, &str)> {
+    let op = ["<=", ">=", "<>", "!=", "=", "<", ">"].into_iter().find(|op| text.contains(&format!(" {op} ")))?;
+    let (left, right) = text.split_once(&format!(" {op} "))?;
+    Some((left, op, right))
 }
 
 /// `VARCHAR + BIGINT`.

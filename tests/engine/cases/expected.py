@@ -27,8 +27,17 @@ for name, columns in TABLES.items():
         engine.execute(f"copy {name} from '{part}' (header, nullstr '')")
 
 
+def cell(value):
+    match value:
+        case None:
+            return "NULL"
+        case bool():
+            return str(value).lower()
+        case _:
+            return str(value)
+
+
 def rows(query):
-    cell = lambda value: "NULL" if value is None else str(value)
     return sorted("|".join(map(cell, row)) for row in engine.execute(query).fetchall())
 
 

@@ -8,6 +8,7 @@ use flumen_config::Configuration;
 use flumen_connectors::print::PrintTarget;
 use flumen_core::waiting::BlockingExecutor;
 use flumen_io::{Clock, LocalFileSystem, SystemClock};
+use flumen_memory::SPILL_DIRECTORIES;
 use flumen_runtime::executor::threaded::ThreadedExecutor;
 
 use crate::extensions::Extensions;
@@ -50,7 +51,7 @@ impl EmbeddedCluster {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let io = IoRuntime::start(Arc::clone(&clock))?;
         let executor = ThreadedExecutor::start(workers as usize)?;
-        let spill = SpillDirectory::name();
+        let spill = SpillDirectory::name(&configuration.get(&SPILL_DIRECTORIES));
         let blocking = io.blocking();
         let extensions = extensions(&blocking);
         let world = World {
@@ -118,10 +119,13 @@ fn machine_memory_bytes() -> u64 {
 struct SpillDirectory(PathBuf);
 
 impl SpillDirectory {
-    fn name() -> Self {
+    /// Below one of the configured directories; clusters of a process take turns.
+    fn name(directories: &[PathBuf]) -> Self {
         static CLUSTERS: AtomicU64 = AtomicU64::new(0);
         let number = CLUSTERS.fetch_add(1, Ordering::Relaxed);
-        Self(std::env::temp_dir().join(format!("flumen-{}-{number}", std::process::id())))
+        let turn = usize::try_from(number).unwrap_or(0) % directories.len().max(1);
+        let parent = directories.get(turn).cloned().unwrap_or_else(std::env::temp_dir);
+        Self(parent.join(format!("flumen-{}-{number}", std::process::id())))
     }
 }
 

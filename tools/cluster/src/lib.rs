@@ -22,7 +22,7 @@ pub use error::SessionError;
 pub use extensions::Extensions;
 pub use flumen_sql::Statement;
 pub use session::{Outcome, Session};
-pub use stream::{CancelHandle, ExpectedRows, JobHandle, Polled, Recovery, RowStream, StatementProgress};
+pub use stream::{CancelHandle, ExpectedRows, JobHandle, Polled, Recovery, Restart, RowStream, StatementProgress};
 
 /// A configuration that knows every option of the engine, at its defaults.
 ///

@@ -56,9 +56,13 @@ pub const CHAINING: ConfigOption<bool> =
     ConfigOption::new("pipeline.operator-chaining.enabled", "true", "Whether operators may share a task.");
 /// Name of the job.
 pub const JOB_NAME: ConfigOption<String> = ConfigOption::new("pipeline.name", "insert", "Name of the next job.");
-/// Whether INSERT waits.
-pub const ATTACHED: ConfigOption<bool> =
-    ConfigOption::new("execution.attached", "true", "Whether INSERT INTO waits for the job to end.");
+/// Maximum parallelism.
+pub const MAX_PARALLELISM: ConfigOption<u32> = ConfigOption::new(
+    "pipeline.max-parallelism",
+    "0",
+    "Key groups of a job, up to which it can be rescaled; 0 means those of the snapshot that it starts from, else a power of two by its parallelism, at least 128.",
+)
+.between("0", "32768");
 /// Where checkpoints go.
 pub const CHECKPOINT_DIRECTORY: ConfigOption<Option<String>> =
     ConfigOption::new("execution.checkpointing.dir", "", "Directory that checkpoints are written to.");
@@ -88,7 +92,7 @@ pub const OPTIONS: &[&dyn AnyOption] = &[
     &BUFFER_TIMEOUT,
     &CHAINING,
     &JOB_NAME,
-    &ATTACHED,
+    &MAX_PARALLELISM,
     &CHECKPOINT_DIRECTORY,
     &RECOVERY_PATH,
     &SEED,

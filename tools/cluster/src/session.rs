@@ -1,7 +1,7 @@
 //! A session: a catalog, settings, and an embedded cluster that statements run on.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
@@ -20,7 +20,7 @@ use flumen_core::spec::connector::{SinkSpec, SourceSpec};
 use flumen_gateway::{ClientEvent, JobStatus};
 use flumen_io::{RandomSource, Rng};
 use flumen_runtime::metrics::OperatorCounts;
-use flumen_sql::{Droppable, MemoryCatalog, PlanOptions, Planned, Statement, plan_statement};
+use flumen_sql::{Droppable, MemoryCatalog, PlanOptions, Planned, RecursiveTable, Statement, plan_statement};
 use parking_lot::Mutex;
 
 use crate::embedded::EmbeddedCluster;
@@ -28,6 +28,9 @@ use crate::error::SessionError;
 use crate::options::{self, ShuffleMode};
 use crate::process::Process;
 use crate::stream::{JobHandle, Recovery, RowStream, Running};
+
+/// Between two looks at whether the round of a recursive query is over.
+const ROUND_WAIT: Duration = Duration::from_millis(100);
 
 /// What a statement came to.
 pub enum Outcome {
@@ -53,6 +56,8 @@ pub struct Session {
     workers: u32,
     next_result: AtomicU64,
     rng: Rng,
+    /// What the next job reads and nobody else.
+    held: Option<HeldTables>,
     /// `None` for sessions over a process that someone else runs.
     cluster: Option<EmbeddedCluster>,
 }
@@ -87,6 +92,7 @@ impl Session {
             workers,
             next_result: AtomicU64::new(0),
             rng,
+            held: None,
             cluster: None,
         }
     }
@@ -147,6 +153,10 @@ impl Session {
                     None => schema.portable_arrow_schema(),
                 };
                 Outcome::Rows(RowStream { running, stream, schema, summary })
+            }
+            Planned::WithRecursion { tables, then } => {
+                self.held = Some(self.recurse(&tables)?);
+                self.carry_out(*then, result, plan_time)?
             }
             Planned::Insert { graph, boundedness, .. } => {
                 let recovery = self.recovery()?;
@@ -236,6 +246,25 @@ impl Session {
         })
     }
 
+    /// Fills the tables of recursive queries.
+    fn recurse(&mut self, tables: &[RecursiveTable]) -> Result<HeldTables, SessionError> {
+        let ids = tables.iter().flat_map(|t| [&t.added, &t.last, &t.all]).cloned().collect();
+        let held = HeldTables { process: Arc::downgrade(&self.process), ids };
+        for table in tables {
+            let mut graph = &table.first;
+            loop {
+                let running = self.start(graph, Boundedness::Bounded, Duration::ZERO, None, |_| {})?;
+                let mut job = JobHandle { running, recovery: None };
+                while !job.wait_within(ROUND_WAIT)? {}
+                if self.process.tables().advance(&table.added, &table.last, &table.all)? == 0 {
+                    break;
+                }
+                graph = &table.next;
+            }
+        }
+        Ok(held)
+    }
+
     /// Gives up the rows of a table that is not in the catalog any more, if they are in memory.
     fn forget_rows(&self, table: Option<&CatalogTable>) {
         if let Some(id) = table.and_then(memory_id) {
@@ -283,6 +312,20 @@ impl Session {
         };
         let translate_options =
             TranslateOptions { chaining: self.configuration.get(&options::CHAINING), default_exchange };
+        let mut job_options = JobMasterOptions::from_configuration(&self.configuration);
+        match durable {
+            None => job_options.checkpoints.interval = None,
+            Some(_) if job_options.checkpoints.interval.is_some() => {
+                let directory = self.configuration.get(&options::CHECKPOINT_DIRECTORY).ok_or_else(|| {
+                    Failure::user(
+                        "execution.checkpointing.interval is set, but execution.checkpointing.dir is not; set it to the directory that checkpoints go to",
+                    )
+                })?;
+                self.process.snapshots().prepare(&directory)?;
+            }
+            Some(_) => {}
+        }
+        let graph = &self.with_key_groups(graph, durable.flatten())?;
         let id = JobId((u128::from(self.rng.next_u64()) << 64) | u128::from(self.rng.next_u64()));
         let job_graph = translate(graph, id, &translate_options).map_err(Failure::user)?;
         let uids = |kind: &str| -> Vec<OperatorUid> {
@@ -292,17 +335,28 @@ impl Session {
         let scans = graph.nodes.iter().filter(|n| n.spec.kind == SourceSpec::KIND);
         let scans = scans.map(|n| n.spec.payload::<SourceSpec>()).collect::<Result<Vec<_>, _>>()?;
         let bytes_before = self.process.bytes_read();
-        let mut job_options = JobMasterOptions::from_configuration(&self.configuration);
-        if durable.is_none() {
-            job_options.checkpoints.interval = None;
-        }
         let seed = self.configuration.get(&options::SEED);
+        // Tables that only this job reads are there as long as it is.
+        let held = self.held.take();
         let job = self.process.submit(job_graph, job_options, durable.flatten(), seed, move |event| {
             tracing::info!(?event, "job");
             listener(event);
+            let _ = &held;
         })?;
         let process = Arc::clone(&self.process);
         Ok(Running { process, job, plan_time, sources, sinks, scans, expected: OnceLock::new(), bytes_before })
+    }
+
+    /// The graph with the key groups that are configured, or that its state has.
+    fn with_key_groups(&self, graph: &StreamGraph, restored: Option<&str>) -> Result<StreamGraph, SessionError> {
+        let saved = restored.map(|location| self.process.snapshots().key_groups(location)).transpose()?;
+        let configured = Some(self.configuration.get(&options::MAX_PARALLELISM)).filter(|maximum| *maximum > 0);
+        let mut graph = graph.clone();
+        for node in &mut graph.nodes {
+            let saved = saved.as_ref().and_then(|operators| operators.get(&node.uid).copied());
+            node.max_parallelism = node.max_parallelism.or(configured).or(saved);
+        }
+        Ok(graph)
     }
 
     /// The checkpoint that `execution.state-recovery.path` means.
@@ -319,6 +373,22 @@ impl Session {
         })?;
         let (location, passed_over) = self.process.snapshots().latest(&directory)?;
         Ok(Some(Recovery { location, passed_over }))
+    }
+}
+
+/// Tables in memory without a name in the catalog. Dropped, they are gone.
+struct HeldTables {
+    process: Weak<Process>,
+    ids: Vec<String>,
+}
+
+impl Drop for HeldTables {
+    fn drop(&mut self) {
+        if let Some(process) = self.process.upgrade() {
+            for id in &self.ids {
+                process.tables().remove(id);
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Between the control plane's idea of a checkpoint and its files.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -90,6 +91,26 @@ impl Snapshots {
         let found = storage.latest_of_any_job(Verification::Checksums)?;
         let passed_over = found.passed_over.iter().map(|damaged| format!("{damaged}; it is passed over")).collect();
         Ok((found.location.display().to_string(), passed_over))
+    }
+
+    /// The key groups of the operators of a checkpoint's job: their state can only go into as many.
+    pub(crate) fn key_groups(&self, location: &str) -> Result<BTreeMap<OperatorUid, u32>, Failure> {
+        let path = Path::new(location);
+        let storage = CheckpointStorage::new(Arc::clone(&self.files), path);
+        let metadata = self.metadata(&storage, path)?;
+        let operators = metadata.job_graph.vertices.iter().flat_map(|v| v.operators.iter().map(|o| (o, v)));
+        Ok(operators.map(|(operator, vertex)| (operator.uid.clone(), vertex.max_parallelism)).collect())
+    }
+
+    /// Makes the directory that checkpoints are to be written to, so that one that cannot be written is refused before
+    /// the job starts.
+    pub(crate) fn prepare(&self, directory: &str) -> Result<(), Failure> {
+        self.files.create_directory_all(Path::new(directory)).map_err(|error| {
+            let key = CHECKPOINT_DIRECTORY.key();
+            Failure::user(format!(
+                "checkpoints cannot be written: {error}; set {key} to a directory that can be written"
+            ))
+        })
     }
 
     /// Looks at every byte of a checkpoint, so that a damaged one is refused before a task starts.

@@ -10,7 +10,7 @@ use flumen_connectors::CollectStream;
 use flumen_core::failure::{Failure, FailureKind};
 use flumen_core::ids::{JobId, OperatorUid};
 use flumen_core::spec::connector::SourceSpec;
-use flumen_gateway::JobStatus;
+use flumen_gateway::{ClientEvent, JobStatus};
 use flumen_sql::Summary;
 
 use crate::error::SessionError;
@@ -202,6 +202,19 @@ impl Drop for RowStream {
     }
 }
 
+/// That a job, or a part of it, started again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restart {
+    /// Which one it is, from 1.
+    pub number: u32,
+    /// After how long.
+    pub delay: Duration,
+    /// The checkpoint that it starts from; `None` means from the beginning.
+    pub checkpoint: Option<u64>,
+    /// Why.
+    pub cause: String,
+}
+
 /// What a job started from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recovery {
@@ -234,6 +247,21 @@ impl JobHandle {
     #[must_use]
     pub fn recovery(&self) -> Option<&Recovery> {
         self.recovery.as_ref()
+    }
+
+    /// The restarts after the first `seen`, of the last that are remembered.
+    #[must_use]
+    pub fn restarts_after(&self, seen: u32) -> Vec<Restart> {
+        let restart = |event| match event {
+            ClientEvent::Restarting { number, delay_ms, restore, cause, .. } if number > seen => Some(Restart {
+                number,
+                delay: Duration::from_millis(delay_ms),
+                checkpoint: restore.map(|checkpoint| checkpoint.0),
+                cause: cause.message,
+            }),
+            _ => None,
+        };
+        self.running.job.history().into_iter().filter_map(restart).collect()
     }
 
     /// Waits for its end for at most so long; whether it has ended.

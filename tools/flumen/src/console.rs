@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
-use flumen_cluster::{JobHandle, Outcome, Polled, RowStream, Session, SessionError, Statement, StatementProgress};
+use flumen_cluster::{
+    JobHandle, Outcome, Polled, Restart, RowStream, Session, SessionError, Statement, StatementProgress,
+};
 use flumen_config::Configuration;
 
 use crate::interrupt::Interrupts;
@@ -39,6 +41,16 @@ pub(crate) struct View {
     pub(crate) timer: bool,
     /// Show neither progress nor what DDL did.
     pub(crate) quiet: bool,
+}
+
+/// What is said of a restart.
+fn restarted(restart: &Restart) -> String {
+    let from = match restart.checkpoint {
+        Some(checkpoint) => format!("from checkpoint {checkpoint}"),
+        None => "from the beginning".to_owned(),
+    };
+    let (number, delay, cause) = (restart.number, restart.delay.as_secs_f64(), &restart.cause);
+    format!("the job starts again {from} in {delay:.1} s (restart {number}): {cause}")
 }
 
 /// How statements ended.
@@ -272,9 +284,15 @@ impl Console {
             let from = job.recovery().map_or_else(String::new, |r| format!(", resumed from {}", r.location));
             say::line(&format!("job {} ({}) is running{from}", job.name(), job.id()));
         }
+        let mut restarts = 0;
         while !job.wait_within(POLL)? {
             if self.interrupts.interrupted() {
                 job.cancel_handle().cancel();
+            }
+            for restart in job.restarts_after(restarts) {
+                progress.clear();
+                say::warning(&restarted(&restart));
+                restarts = restart.number;
             }
             progress.show(|| job.progress(), || job.expected_rows());
         }

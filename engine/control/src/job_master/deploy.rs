@@ -79,7 +79,7 @@ impl JobMaster {
             self.sharing.groups().map(|(name, slots)| format!("slot sharing group {name:?}: {slots}")).collect();
         let message = format!(
             "not enough slots: the job needs {} ({}), {} are available; lower the parallelism or raise \
-             taskmanager.numberOfTaskSlots",
+             taskmanager.number-of-task-slots",
             self.sharing.required(),
             groups.join(", "),
             self.pool.total(),

@@ -4,8 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use arrow_schema::{DataType, Field, FieldRef};
 use datafusion_common::{Result, ScalarValue, not_impl_err, plan_err};
+use datafusion_expr::expr::AggregateFunction as AggregateCall;
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
+use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Expr, Signature, Volatility};
 
 use super::arithmetic::as_decimal;
 
@@ -29,10 +30,25 @@ pub(crate) enum AggregateKind {
     Moment,
     /// What a row is grouped without.
     Grouping,
+    /// By the order of the group's rows; a rule replaces it (`optimize::ordered_set`).
+    Ordered(Ordered),
+}
+
+/// An aggregate that needs the order of its group's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Ordered {
+    Median,
+    QuantileCont,
+    QuantileDisc,
+    Mode,
+    MaxBy,
+    MinBy,
+    /// How many different values there are.
+    Distinct,
 }
 
 /// By name; the engine knows them by the same names.
-const ALL: &[(&str, AggregateKind)] = &[
+const ALL: [(&str, AggregateKind); 30] = [
     ("count", AggregateKind::Count),
     ("sum", AggregateKind::Sum),
     ("avg", AggregateKind::Avg),
@@ -50,7 +66,29 @@ const ALL: &[(&str, AggregateKind)] = &[
     ("stddev_samp", AggregateKind::Moment),
     ("stddev_pop", AggregateKind::Moment),
     (GROUPING, AggregateKind::Grouping),
+    ("median", AggregateKind::Ordered(Ordered::Median)),
+    ("quantile_cont", AggregateKind::Ordered(Ordered::QuantileCont)),
+    ("percentile_cont", AggregateKind::Ordered(Ordered::QuantileCont)),
+    ("quantile_disc", AggregateKind::Ordered(Ordered::QuantileDisc)),
+    ("quantile", AggregateKind::Ordered(Ordered::QuantileDisc)),
+    ("percentile_disc", AggregateKind::Ordered(Ordered::QuantileDisc)),
+    ("mode", AggregateKind::Ordered(Ordered::Mode)),
+    ("max_by", AggregateKind::Ordered(Ordered::MaxBy)),
+    ("arg_max", AggregateKind::Ordered(Ordered::MaxBy)),
+    ("min_by", AggregateKind::Ordered(Ordered::MinBy)),
+    ("arg_min", AggregateKind::Ordered(Ordered::MinBy)),
+    ("approx_distinct", AggregateKind::Ordered(Ordered::Distinct)),
+    ("approx_count_distinct", AggregateKind::Ordered(Ordered::Distinct)),
 ];
+
+impl Ordered {
+    fn arguments(self) -> usize {
+        match self {
+            Self::Median | Self::Mode | Self::Distinct => 1,
+            Self::QuantileCont | Self::QuantileDisc | Self::MaxBy | Self::MinBy => 2,
+        }
+    }
+}
 
 impl AggregateKind {
     /// Type of the result.
@@ -60,6 +98,14 @@ impl AggregateKind {
             Self::Count => T::Int64,
             Self::Grouping => T::Int32,
             Self::Min | Self::Max | Self::AnyValue => arg.clone(),
+            Self::Ordered(Ordered::Median | Ordered::QuantileCont) => match arg {
+                number if number.is_numeric() || *number == T::Null => T::Float64,
+                other => {
+                    return plan_err!("median and quantile_cont take numbers, not {other}; quantile_disc takes all");
+                }
+            },
+            Self::Ordered(Ordered::Distinct) => T::Int64,
+            Self::Ordered(_) => arg.clone(),
             Self::Boolean => match arg {
                 T::Boolean | T::Null => T::Boolean,
                 other => return plan_err!("bool_and, every and bool_or take conditions, not {other}"),
@@ -94,19 +140,67 @@ pub(crate) fn names() -> Vec<String> {
     ALL.iter().map(|(name, _)| (*name).to_owned()).collect()
 }
 
+/// All functions, in the order of [`ALL`].
+static FUNCTIONS: LazyLock<[Arc<AggregateUDF>; ALL.len()]> = LazyLock::new(|| {
+    ALL.map(|(name, kind)| {
+        let signature = match kind {
+            AggregateKind::Count | AggregateKind::Grouping => Signature::variadic_any(Volatility::Immutable),
+            _ => Signature::user_defined(Volatility::Immutable),
+        };
+        Arc::new(AggregateUDF::new_from_impl(AggregateFunction { name, kind, signature }))
+    })
+});
+
 /// The function of this name.
 pub(crate) fn function(name: &str) -> Option<Arc<AggregateUDF>> {
-    static FUNCTIONS: LazyLock<Vec<Arc<AggregateUDF>>> = LazyLock::new(|| {
-        let function = |&(name, kind): &(&'static str, AggregateKind)| {
-            let signature = match kind {
-                AggregateKind::Count | AggregateKind::Grouping => Signature::variadic_any(Volatility::Immutable),
-                _ => Signature::user_defined(Volatility::Immutable),
-            };
-            Arc::new(AggregateUDF::new_from_impl(AggregateFunction { name, kind, signature }))
-        };
-        ALL.iter().map(function).collect()
-    });
     FUNCTIONS.iter().find(|f| f.name() == name).map(Arc::clone)
+}
+
+/// An aggregate that rules call.
+#[derive(Clone, Copy)]
+pub(crate) enum Plain {
+    Count,
+    Min,
+    Max,
+    AnyValue,
+}
+
+impl Plain {
+    pub(crate) fn function(self) -> Arc<AggregateUDF> {
+        const COUNT: usize = position("count");
+        const MIN: usize = position("min");
+        const MAX: usize = position("max");
+        const ANY_VALUE: usize = position("any_value");
+        let position = match self {
+            Self::Count => COUNT,
+            Self::Min => MIN,
+            Self::Max => MAX,
+            Self::AnyValue => ANY_VALUE,
+        };
+        Arc::clone(&FUNCTIONS[position])
+    }
+
+    /// The call of it.
+    pub(crate) fn of(self, argument: Expr) -> Expr {
+        Expr::AggregateFunction(AggregateCall::new_udf(self.function(), vec![argument], false, None, Vec::new(), None))
+    }
+}
+
+/// Where a name is in [`ALL`]; does not compile for one that is not.
+const fn position(name: &str) -> usize {
+    let mut index = 0;
+    while !same(ALL[index].0.as_bytes(), name.as_bytes()) {
+        index += 1;
+    }
+    index
+}
+
+const fn same(a: &[u8], b: &[u8]) -> bool {
+    let mut index = 0;
+    while index < a.len() && index < b.len() && a[index] == b[index] {
+        index += 1;
+    }
+    index == a.len() && index == b.len()
 }
 
 /// The binder's view of an aggregate function.
@@ -131,7 +225,11 @@ impl AggregateUDFImpl for AggregateFunction {
             // COUNT(a, b) counts rows in which neither is null; the planner says that it cannot yet.
             (AggregateKind::Count, _) => Ok(DataType::Int64),
             (AggregateKind::Grouping, _) => Ok(DataType::Int32),
-            (kind, [arg]) => kind.result_type(arg),
+            (AggregateKind::Ordered(kind), types) if types.len() != kind.arguments() => {
+                let plural = if kind.arguments() == 1 { "argument" } else { "arguments" };
+                plan_err!("{} takes {} {plural}, not {}", self.name(), kind.arguments(), types.len())
+            }
+            (kind @ AggregateKind::Ordered(_), [arg, ..]) | (kind, [arg]) => kind.result_type(arg),
             _ => plan_err!("{} takes one argument, not {}", self.name(), arg_types.len()),
         }
     }
@@ -142,7 +240,12 @@ impl AggregateUDFImpl for AggregateFunction {
     }
 
     fn is_nullable(&self) -> bool {
-        !matches!(self.kind, AggregateKind::Count | AggregateKind::Grouping)
+        use AggregateKind as K;
+        !matches!(self.kind, K::Count | K::Grouping | K::Ordered(Ordered::Distinct))
+    }
+
+    fn supports_within_group_clause(&self) -> bool {
+        matches!(self.name, "percentile_cont" | "percentile_disc" | "mode")
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
@@ -164,7 +267,7 @@ impl AggregateUDFImpl for AggregateFunction {
 
     fn default_value(&self, data_type: &DataType) -> Result<ScalarValue> {
         match self.kind {
-            AggregateKind::Count => Ok(ScalarValue::Int64(Some(0))),
+            AggregateKind::Count | AggregateKind::Ordered(Ordered::Distinct) => Ok(ScalarValue::Int64(Some(0))),
             _ => ScalarValue::try_from(data_type),
         }
     }

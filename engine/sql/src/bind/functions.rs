@@ -20,7 +20,9 @@ static FUNCTIONS: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
 
 /// Every function once.
 pub(crate) fn all() -> Vec<Arc<ScalarUDF>> {
-    datafusion_functions::all_default_functions()
+    let mut all = datafusion_functions::all_default_functions();
+    all.push(super::single_value::function());
+    all
 }
 
 /// The function of this name.
@@ -28,7 +30,7 @@ pub(crate) fn function(name: &str) -> Option<Arc<ScalarUDF>> {
     FUNCTIONS.get(name).map(Arc::clone)
 }
 
-/// Names and aliases of all functions.
+/// Names and aliases of all functions that a statement may call.
 pub(crate) fn names() -> Vec<String> {
-    FUNCTIONS.keys().cloned().collect()
+    FUNCTIONS.keys().filter(|name| !name.starts_with("__")).cloned().collect()
 }

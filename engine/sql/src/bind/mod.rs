@@ -4,18 +4,20 @@ pub(crate) mod aggregates;
 pub(crate) mod arithmetic;
 pub(crate) mod functions;
 pub(crate) mod rounding;
+pub(crate) mod single_value;
 pub(crate) mod table;
 pub(crate) mod tumble;
 pub(crate) mod types;
 pub(crate) mod typing;
 pub(crate) mod view;
 pub(crate) mod windows;
+pub(crate) mod work_table;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock, OnceLock};
 
-use arrow_schema::DataType;
+use arrow_schema::{DataType, SchemaRef};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::{DataFusionError, ScalarValue, TableReference};
 use datafusion_expr::expr::ScalarFunction;
@@ -30,7 +32,7 @@ use flumen_core::types::{Field, Schema};
 
 use crate::error::{Result, SqlError, SqlErrorKind, did_you_mean, nearest};
 use crate::parse::normalize::looks_like_file;
-use flumen_core::connectors::{ConnectorRegistry, FILE_CONNECTOR};
+use flumen_core::connectors::{ConnectorRegistry, FILE_CONNECTOR, MEMORY_CONNECTOR};
 use table::ConnectedTable;
 
 /// The settings of the front-end library, which are always the same.
@@ -55,12 +57,16 @@ pub(crate) struct Binder<'a> {
     views: RefCell<HashMap<String, Arc<view::BoundView>>>,
     /// Views that are being bound, the outermost first.
     open_views: RefCell<Vec<String>>,
+    /// Prefix of the names of tables in memory, unique in the process.
+    memory_id: &'a str,
+    /// Recursive queries met so far.
+    work_tables: Cell<usize>,
 }
 
 impl<'a> Binder<'a> {
-    pub(crate) fn new(catalog: &'a dyn Catalog, connectors: &'a ConnectorRegistry) -> Self {
-        let (tables, views, open_views) = Default::default();
-        Self { catalog, connectors, tables, views, open_views }
+    pub(crate) fn new(catalog: &'a dyn Catalog, connectors: &'a ConnectorRegistry, memory_id: &'a str) -> Self {
+        let (tables, views, open_views, work_tables) = Default::default();
+        Self { catalog, connectors, tables, views, open_views, memory_id, work_tables }
     }
 
     pub(crate) fn catalog(&self) -> &dyn Catalog {
@@ -257,6 +263,16 @@ impl ContextProvider for Binder<'_> {
                 Err(external(error.about(text.split('.').next().unwrap_or_default().to_owned())))
             }
         }
+    }
+
+    fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> Result<Arc<dyn TableSource>, DataFusionError> {
+        let connector = self
+            .connectors
+            .source(MEMORY_CONNECTOR)
+            .ok_or_else(|| external(SqlError::unsupported("WITH RECURSIVE: no connector keeps rows in memory")))?;
+        let number = self.work_tables.replace(self.work_tables.get() + 1);
+        let id = format!("{}:recursive:{number}", self.memory_id);
+        Ok(Arc::new(work_table::last(name, &id, schema, connector).map_err(external)?))
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {

@@ -110,16 +110,23 @@ pub(crate) fn is_window_function(name: &str) -> bool {
     ALL.iter().any(|kind| kind.name().eq_ignore_ascii_case(name))
 }
 
+/// All functions, in the order of [`ALL`].
+static FUNCTIONS: LazyLock<[Arc<WindowUDF>; ALL.len()]> = LazyLock::new(|| {
+    ALL.map(|kind| {
+        let signature = Signature::user_defined(Volatility::Immutable);
+        Arc::new(WindowUDF::new_from_impl(WindowFunction { kind, signature }))
+    })
+});
+
 /// The function of this name.
 pub(crate) fn function(name: &str) -> Option<Arc<WindowUDF>> {
-    static FUNCTIONS: LazyLock<Vec<Arc<WindowUDF>>> = LazyLock::new(|| {
-        let function = |kind| {
-            let signature = Signature::user_defined(Volatility::Immutable);
-            Arc::new(WindowUDF::new_from_impl(WindowFunction { kind, signature }))
-        };
-        ALL.into_iter().map(function).collect()
-    });
     FUNCTIONS.iter().find(|f| f.name() == name).map(Arc::clone)
+}
+
+/// `row_number`, which rules number rows with.
+pub(crate) fn row_number() -> Arc<WindowUDF> {
+    let [row_number, ..] = &*FUNCTIONS;
+    Arc::clone(row_number)
 }
 
 /// The binder's view of a window function.

@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_common::{Column, DFSchema, Result, ScalarValue};
-use datafusion_expr::expr::InSubquery;
+use datafusion_common::{Column, DFSchema, Result, ScalarValue, plan_err};
+use datafusion_expr::expr::{InSubquery, SetComparison, SetQuantifier};
 use datafusion_expr::logical_plan::Subquery;
 use datafusion_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion_expr::{
@@ -105,16 +105,45 @@ fn exact(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     if parts.with_null.is_none() && parts.with_any.is_none() {
         return Ok(Transformed::no(Expr::InSubquery(inside)));
     }
-    let null = || lit(ScalarValue::Boolean(None));
-    let mut value = when(exists(parts.with_value), lit(true));
-    if let Some(with_null) = parts.with_null {
-        value = value.when(exists(with_null), null());
-    }
-    if let Some(with_any) = parts.with_any {
-        value = value.when(inside.expr.as_ref().clone().is_null().and(exists(with_any)), null());
+    let value = parts.value(&inside.expr)?;
+    Ok(Transformed::yes(if inside.negated { !value } else { value }))
+}
+
+/// An IN as conditions with EXISTS, wherever it stands.
+pub(super) fn as_exists(inside: &InSubquery, schema: &DFSchema) -> Result<Expr> {
+    let value = Parts::of(inside, schema)?.value(&inside.expr)?;
+    Ok(if inside.negated { !value } else { value })
+}
+
+/// `x op ANY (S)` and `x op ALL (S)` as conditions with EXISTS: ANY is true if the comparison with a row of S is, else
+/// unknown if one is, else false; ALL is the opposite of the opposite comparison with ANY.
+pub(super) fn comparison_as_exists(comparison: &SetComparison, schema: &DFSchema) -> Result<Expr> {
+    let for_all = comparison.quantifier == SetQuantifier::All;
+    let op = match comparison.op.negate() {
+        Some(opposite) if for_all => opposite,
+        None if for_all => return plan_err!("{} ALL (SELECT ...) has no opposite", comparison.op),
+        _ => comparison.op,
+    };
+    let (named, found) = named(&comparison.subquery)?;
+    let left = Box::new(outer(&comparison.expr, schema)?);
+    let compared = Expr::BinaryExpr(BinaryExpr { left, op, right: Box::new(found) });
+    let is_unknown = compared.nullable(named.schema())?;
+    let with_match = Arc::new(named.clone().filter(compared.clone())?.build()?);
+    let mut value = when(exists(with_match), lit(true));
+    if is_unknown {
+        let unknown = Arc::new(named.filter(compared.is_null())?.build()?);
+        value = value.when(exists(unknown), lit(ScalarValue::Boolean(None)));
     }
     let value = value.otherwise(lit(false))?;
-    Ok(Transformed::yes(if inside.negated { !value } else { value }))
+    Ok(if for_all { !value } else { value })
+}
+
+/// The rows of a subquery with its value under a name of its own, so that it is not taken for a column around it.
+fn named(subquery: &Subquery) -> Result<(LogicalPlanBuilder, Expr)> {
+    let plan = &subquery.subquery;
+    let value = Expr::Column(Column::from(plan.schema().qualified_field(0)));
+    let named = LogicalPlanBuilder::new_from_arc(Arc::clone(plan)).project([value.alias(NAME)])?;
+    Ok((named, Expr::Column(Column::new_unqualified(NAME))))
 }
 
 /// What an IN asks of its subquery.
@@ -128,13 +157,26 @@ struct Parts {
 }
 
 impl Parts {
+    /// True, NULL or false.
+    fn value(self, expr: &Expr) -> Result<Expr> {
+        let null = || lit(ScalarValue::Boolean(None));
+        if self.with_null.is_none() && self.with_any.is_none() {
+            return Ok(exists(self.with_value));
+        }
+        let mut value = when(exists(self.with_value), lit(true));
+        if let Some(with_null) = self.with_null {
+            value = value.when(exists(with_null), null());
+        }
+        if let Some(with_any) = self.with_any {
+            value = value.when(expr.clone().is_null().and(exists(with_any)), null());
+        }
+        value.otherwise(lit(false))
+    }
+
     fn of(inside: &InSubquery, schema: &DFSchema) -> Result<Self> {
-        let Subquery { subquery, outer_ref_columns, .. } = &inside.subquery;
-        // Under a name of its own the value is not taken for a column around it.
-        let value = Expr::Column(Column::from(subquery.schema().qualified_field(0)));
-        let named = LogicalPlanBuilder::new_from_arc(Arc::clone(subquery)).project([value.alias(NAME)])?;
+        let outer_ref_columns = &inside.subquery.outer_ref_columns;
+        let (named, found) = named(&inside.subquery)?;
         let field = named.schema().field(0);
-        let found = Expr::Column(Column::new_unqualified(NAME));
         let filtered = |condition: Expr| named.clone().filter(condition);
         let one_row = |builder: LogicalPlanBuilder| {
             let builder = if outer_ref_columns.is_empty() { builder.limit(0, Some(1))? } else { builder };

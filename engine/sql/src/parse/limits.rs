@@ -11,6 +11,8 @@ use crate::error::{Result, SqlError, SqlErrorKind};
 
 /// How deep expressions and queries may be nested.
 pub(crate) const NESTING_MAX: usize = 256;
+/// How many expressions may be inside of each other: a level of nesting may take several.
+pub(crate) const EXPRESSIONS_MAX: usize = 4 * NESTING_MAX;
 /// Joins, set operations and other relations of one statement that the binder meets recursively.
 pub(crate) const RELATIONS_MAX: usize = 256;
 

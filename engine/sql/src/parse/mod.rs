@@ -10,12 +10,14 @@ mod copy;
 mod definition;
 mod dialect;
 pub(crate) mod limits;
+mod merged_columns;
 mod named_windows;
 pub(crate) mod normalize;
 pub(crate) mod rebalance;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod using;
 
 use std::sync::Arc;
 

@@ -13,8 +13,8 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::limits::RELATIONS_MAX;
-use super::named_windows;
+use super::limits::{EXPRESSIONS_MAX, RELATIONS_MAX, too_deep};
+use super::{merged_columns, named_windows, using};
 use crate::error::{Result, SqlError, SqlErrorKind};
 
 /// Names as they are written in the text, by lower case.
@@ -56,12 +56,19 @@ pub(crate) fn looks_like_file(name: &str) -> bool {
 
 struct Normalize {
     relations: usize,
+    /// Expressions inside of each other where the visitor is.
+    depth: usize,
 }
 
 impl VisitorMut for Normalize {
     type Break = SqlError;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<SqlError> {
+        if let (SetExpr::Select(select), Some(order)) = (query.body.as_ref(), &query.order_by)
+            && let Err(error) = merged_columns::check(select, Some(order))
+        {
+            return ControlFlow::Break(error);
+        }
         broken(named_windows::resolve_order(query))
     }
 
@@ -70,12 +77,28 @@ impl VisitorMut for Normalize {
             select.projection = vec![SelectItem::Wildcard(ast::WildcardAdditionalOptions::default())];
         }
         select.flavor = SelectFlavor::Standard;
+        if let Err(error) = merged_columns::check(select, None) {
+            return ControlFlow::Break(error);
+        }
         name_items(select);
         group_by_all(select);
         broken(named_windows::resolve(select))
     }
 
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<SqlError> {
+        // Now every file has a name.
+        using::qualify(select);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, _expr: &mut Expr) -> ControlFlow<SqlError> {
+        self.depth += 1;
+        // Brackets were counted before; this is for what needs none, as a row of casts.
+        if self.depth > EXPRESSIONS_MAX { ControlFlow::Break(too_deep()) } else { ControlFlow::Continue(()) }
+    }
+
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<SqlError> {
+        self.depth -= 1;
         // A number with an exponent is a DOUBLE; the binder would make it a DECIMAL.
         if let Expr::Value(value) = expr
             && let ast::Value::Number(text, _) = &value.value
@@ -133,7 +156,7 @@ fn broken(result: Result<()>) -> ControlFlow<SqlError> {
 /// Normalizes a query.
 pub(crate) fn query(query: &mut Query, names: &WrittenNames) -> Result<()> {
     let _ = names;
-    match query.visit(&mut Normalize { relations: 0 }) {
+    match query.visit(&mut Normalize { relations: 0, depth: 0 }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }

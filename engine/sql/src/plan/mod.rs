@@ -6,6 +6,7 @@ mod explain;
 pub(crate) mod expr;
 mod node;
 mod physical;
+mod recursion;
 mod state;
 mod statement;
 mod summarize;
@@ -68,6 +69,23 @@ pub struct SummaryColumn {
     pub data_type: LogicalType,
 }
 
+/// A table that a recursive query fills, round by round, in memory.
+#[derive(Clone, Debug)]
+pub struct RecursiveTable {
+    /// The name of the query.
+    pub name: String,
+    /// The job of the first round.
+    pub first: StreamGraph,
+    /// The job of each further round.
+    pub next: StreamGraph,
+    /// Where a round puts its rows. A round without rows is the last.
+    pub added: String,
+    /// Where the next round looks for them.
+    pub last: String,
+    /// Where the rows of all rounds are.
+    pub all: String,
+}
+
 /// What a statement asks for.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -84,6 +102,13 @@ pub enum Planned {
         updating: bool,
         /// The one row that comes is to be shown like this.
         summary: Option<Summary>,
+    },
+    /// Fill the tables, one after the other, then do the rest.
+    WithRecursion {
+        /// The tables.
+        tables: Vec<RecursiveTable>,
+        /// What reads them.
+        then: Box<Planned>,
     },
     /// Run the graph.
     Insert {

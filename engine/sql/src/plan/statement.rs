@@ -1,10 +1,10 @@
 //! One statement to [`Planned`].
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion_expr::{Expr as LogicalExpr, LogicalPlan};
+use datafusion_expr::LogicalPlan;
 use datafusion_sql::sqlparser::ast;
 use datafusion_sql::sqlparser::tokenizer::Token;
 use flumen_core::catalog::Catalog;
@@ -18,6 +18,7 @@ use flumen_core::types::{Field, LogicalType, Schema};
 use super::expr::typed;
 use super::node::{Node, Op};
 use super::physical::PhysicalPlanner;
+use super::recursion::{self, PlannedRecursion};
 use super::{PlanOptions, Planned, emit, explain};
 use crate::bind::{Binder, aggregates, connector_error, functions, unknown_connector, windows};
 use crate::error::{Result, SqlError, Suggestions, did_you_mean, from_datafusion, nearest};
@@ -39,8 +40,9 @@ pub fn plan_statement(
     options: &PlanOptions,
 ) -> Result<Planned> {
     crate::stack::with_large_stack(|| {
-        let planner = StatementPlanner { binder: Binder::new(catalog, connectors), statement, connectors, options };
-        planner.plan(&statement.kind).map_err(|e| e.locate(&statement.tokens, &statement.source))
+        let binder = Binder::new(catalog, connectors, &options.memory_id);
+        let planner = StatementPlanner { binder, statement, connectors, options, recursions: RefCell::default() };
+        planner.planned(&statement.kind).map_err(|e| e.locate(&statement.tokens, &statement.source))
     })
 }
 
@@ -49,9 +51,27 @@ pub(super) struct StatementPlanner<'a> {
     pub(super) statement: &'a Statement,
     pub(super) connectors: &'a ConnectorRegistry,
     pub(super) options: &'a PlanOptions,
+    /// The recursive queries met so far.
+    pub(super) recursions: RefCell<Vec<PlannedRecursion>>,
 }
 
 impl StatementPlanner<'_> {
+    /// The plan, behind what is to be run before it.
+    fn planned(&self, kind: &StatementKind) -> Result<Planned> {
+        let planned = self.plan(kind)?;
+        let recursions = self.recursions.take();
+        Ok(match planned {
+            // EXPLAIN runs nothing, and EXPLAIN ANALYZE has seen to it itself.
+            Planned::Query { .. } | Planned::Insert { .. } | Planned::CreateTableAs { .. }
+                if !recursions.is_empty() =>
+            {
+                let tables = recursions.into_iter().map(|r| r.table).collect();
+                Planned::WithRecursion { tables, then: Box::new(planned) }
+            }
+            planned => planned,
+        })
+    }
+
     fn plan(&self, kind: &StatementKind) -> Result<Planned> {
         Ok(match kind {
             StatementKind::Query(query) => {
@@ -92,8 +112,13 @@ impl StatementPlanner<'_> {
                     StatementKind::Copy { query, target, options } => self.copy(query, target, options)?,
                     _ => return Err(SqlError::unsupported("EXPLAIN of other than queries and INSERT").about("EXPLAIN")),
                 };
-                let analyze = if *analyze { Some(Box::new(self.plan(&statement.kind)?)) } else { None };
-                Planned::Explain { text: explain::explain(&root), analyze }
+                let mut text = String::new();
+                for recursion in self.recursions.take() {
+                    text.push_str(&recursion.explained);
+                }
+                text.push_str(&explain::explain(&root));
+                let analyze = if *analyze { Some(Box::new(self.planned(&statement.kind)?)) } else { None };
+                Planned::Explain { text, analyze }
             }
             StatementKind::ShowTables => {
                 names("table", self.binder.catalog().table_names().map_err(|e| connector_error(&e, "TABLES"))?)
@@ -130,24 +155,18 @@ impl StatementPlanner<'_> {
         };
         let suggestions = Suggestions { written: &written, in_statement: &in_statement, functions: &known };
         let bound = self.binder.bind(query.clone()).map_err(|e| from_datafusion(e, &suggestions))?;
-        check_scalar_subqueries(&bound).map_err(|error| match self.first_subquery() {
-            Some(position) => error.at(position),
-            None => error,
-        })?;
-        check_windows_of_subqueries(&bound)?;
+        let (bound, parts) = recursion::extract(bound).map_err(|e| from_datafusion(e, &suggestions))?;
+        for part in parts {
+            let optimized = |plan| {
+                crate::optimize::optimize(plan, self.options.now_ms).map_err(|e| from_datafusion(e, &suggestions))
+            };
+            let recursion = self.recursion(part, &optimized)?;
+            let mut known = self.recursions.borrow_mut();
+            if known.iter().all(|r| r.table.all != recursion.table.all) {
+                known.push(recursion);
+            }
+        }
         crate::optimize::optimize(bound, self.options.now_ms).map_err(|e| from_datafusion(e, &suggestions))
-    }
-
-    /// Where the first query in parentheses begins.
-    fn first_subquery(&self) -> Option<crate::Position> {
-        let mut tokens = self.statement.tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_)));
-        let mut open = false;
-        tokens.find_map(|t| {
-            let is_select = matches!(&t.token, Token::Word(w) if w.value.eq_ignore_ascii_case("select"));
-            let found = (open && is_select).then(|| crate::parse::place(t));
-            open = t.token == Token::LParen;
-            found
-        })
     }
 
     /// The physical plan of a query, whose columns have their written names.
@@ -323,55 +342,6 @@ impl StatementPlanner<'_> {
     }
 }
 
-/// A subquery that is used as a value must give one row at most, as far as can be known now.
-fn check_scalar_subqueries(plan: &LogicalPlan) -> Result<()> {
-    let mut wrong = false;
-    let walked = plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            expr.apply(|e| {
-                if let LogicalExpr::ScalarSubquery(subquery) = e {
-                    let one = subquery.subquery.max_rows().is_some_and(|n| n <= 1);
-                    wrong |= subquery.outer_ref_columns.is_empty() && !one;
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
-        })
-    });
-    walked.map_err(|e| SqlError::internal(e.strip_backtrace()))?;
-    if wrong {
-        return Err(SqlError::unsupported("a subquery as a value that may give several rows")
-            .with_hint("aggregate it, for instance with max(...), or add LIMIT 1"));
-    }
-    Ok(())
-}
-
-/// A condition of a subquery on the query around it becomes the condition of a join. Where it decides which rows a window
-/// function sees, that would be too late.
-fn check_windows_of_subqueries(plan: &LogicalPlan) -> Result<()> {
-    let mut wrong = false;
-    let walked = plan.apply_with_subqueries(|node| {
-        if matches!(node, LogicalPlan::Window(_)) {
-            node.apply(|below| {
-                below.apply_expressions(|expr| {
-                    expr.apply(|e| {
-                        wrong |= matches!(e, LogicalExpr::OuterReferenceColumn(..));
-                        Ok(TreeNodeRecursion::Continue)
-                    })
-                })
-            })?;
-        }
-        Ok(TreeNodeRecursion::Continue)
-    });
-    walked.map_err(|e| SqlError::internal(e.strip_backtrace()))?;
-    if wrong {
-        let what = "window functions over rows that are chosen by the query around a subquery";
-        return Err(SqlError::unsupported(what).about("OVER").with_hint(
-            "compute them in a subquery without that condition, by PARTITION BY, and apply it to the result",
-        ));
-    }
-    Ok(())
-}
-
 /// All rows of a table or view.
 fn select_all(name: &str) -> Result<Box<ast::Query>> {
     let text = format!("SELECT * FROM \"{}\"", name.replace('"', "\"\""));
@@ -389,6 +359,11 @@ pub(super) fn check_ends(node: &Node, connector: &str, name: &str) -> Result<()>
     Err(SqlError::unsupported(format!("rows that do not end into {name:?}, which is in memory"))
         .about(name)
         .with_hint("give the table a connector: WITH ('connector' = 'filesystem', 'path' = '...', 'format' = 'csv')"))
+}
+
+/// The error for a connector that should be there.
+pub(super) fn unknown_sink(name: &str) -> SqlError {
+    SqlError::unsupported(format!("what needs the connector {name:?}, which is not registered"))
 }
 
 /// Rows of one column.

@@ -60,7 +60,7 @@ fn problem(session: &mut Session, query: &str, expected: &[&str]) -> Option<Stri
 
 fn check(text: &str) {
     let cases = cases(text);
-    assert!(cases.len() > 20);
+    assert!(cases.len() > 15);
     for (parallelism, batch_rows) in [("1", "8192"), ("3", "8192"), ("2", "1")] {
         let mut session = with_tables(&[("parallelism.default", parallelism), ("execution.batch-size", batch_rows)]);
         let problems: Vec<String> = cases
@@ -80,6 +80,21 @@ fn joins() {
 #[test]
 fn subqueries() {
     check(include_str!("../../cases/subqueries.txt"));
+}
+
+#[test]
+fn subqueries_with_parameters_and_merged_columns() {
+    check(include_str!("../../cases/correlated.txt"));
+}
+
+#[test]
+fn aggregates_by_order() {
+    check(include_str!("../../cases/ordered.txt"));
+}
+
+#[test]
+fn recursive_queries() {
+    check(include_str!("../../cases/recursive.txt"));
 }
 
 #[test]

@@ -146,7 +146,13 @@ fn errors_say_what_where_and_what_to_try() {
         ("SELECT id * 9223372036854775807 FROM 'orders.csv'", &["out of range for BIGINT", "cast to a wider type"]),
         ("SELECT CAST(customer AS DATE) FROM 'orders.csv'", &["cannot cast \"ann\" from VARCHAR to DATE", "TRY_CAST"]),
         ("SET 'paralelism.default' = '2'", &["paralelism.default", "did you mean 'parallelism.default'?"]),
-        ("SELECT DISTINCT ON (id) id FROM 'orders.csv'", &["not supported yet: DISTINCT ON", "line 1, column 8"]),
+        ("SELECT (SELECT id FROM 'orders.csv')", &["stands for one value gave several rows", "add LIMIT 1"]),
+        (
+            "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL (WITH RECURSIVE s(y) AS (SELECT x FROM r UNION ALL SELECT y + 1 FROM s) \
+             SELECT y FROM s)) SELECT * FROM r",
+            &["not supported yet: WITH RECURSIVE s inside of another recursive query", "line 1, column "],
+        ),
+        ("SELECT corr(id, id) FROM 'orders.csv'", &["not supported yet: the aggregate corr", "line 1, column 8"]),
     ] {
         check(&run(data.path(), &["-q", "-c", sql]), 1, "", parts);
     }

@@ -20,7 +20,7 @@ use flumen_core::types::{Field, LogicalType, Schema};
 
 use super::super::expr::{literal, logical_type, translate};
 use super::super::node::{Node, Op};
-use crate::bind::aggregates::AggregateFunction;
+use crate::bind::aggregates::{AggregateFunction, AggregateKind};
 use crate::bind::windows::{WindowFunction as BoundFunction, WindowKind};
 use crate::error::{Result, SqlError};
 
@@ -180,8 +180,12 @@ impl<'a> Inputs<'a> {
         let kind = match &call.fun {
             WindowFunctionDefinition::AggregateUDF(function) => {
                 let any: &dyn std::any::Any = function.inner().as_ref();
-                if any.downcast_ref::<AggregateFunction>().is_none() {
-                    return Err(SqlError::unsupported(format!("the aggregate {name}")).about(name));
+                match any.downcast_ref::<AggregateFunction>().map(|function| function.kind) {
+                    None => return Err(SqlError::unsupported(format!("the aggregate {name}")).about(name)),
+                    Some(AggregateKind::Ordered(_)) => {
+                        return Err(SqlError::unsupported(format!("{name} as a window function")).about(name));
+                    }
+                    Some(_) => {}
                 }
                 if params.null_treatment.is_some() {
                     let error = SqlError::invalid(format!("IGNORE NULLS and RESPECT NULLS mean nothing for {name}"));
