@@ -98,7 +98,7 @@ impl Snapshots {
         let path = Path::new(location);
         let storage = CheckpointStorage::new(Arc::clone(&self.files), path);
         let metadata = self.metadata(&storage, path)?;
-        let operators = metadata.job_graph.vertices.iter().flat_map(|v| v.operators.iter().map(|o| (o, v)));
+        let operators = metadata.job_graph.vertices.iter().flat_map(|v| v.operators.iter().map(move |o| (o, v)));
         Ok(operators.map(|(operator, vertex)| (operator.uid.clone(), vertex.max_parallelism)).collect())
     }
 

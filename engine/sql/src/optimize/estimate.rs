@@ -5,6 +5,7 @@
 //! order, build sides and exchanges; they never change a result.
 
 use datafusion_common::{Column, JoinType, ScalarValue};
+use datafusion_expr::utils::{conjunction, split_conjunction};
 use datafusion_expr::{BinaryExpr, Expr, FetchType, Join, LogicalPlan, Operator, SkipType};
 use flumen_core::expr::Value;
 use flumen_core::source::ColumnStatistics;
@@ -28,7 +29,7 @@ pub(crate) fn rows(plan: &LogicalPlan) -> f64 {
                 .downcast_ref::<ConnectedTable>()
                 .and_then(|t| t.statistics().rows)
                 .map_or(UNKNOWN_ROWS, |r| r as f64);
-            let kept = all * scan.filters.iter().map(|f| selectivity(f, plan)).product::<f64>();
+            let kept = all * conjunction(scan.filters.clone()).map_or(1.0, |all| selectivity(&all, plan));
             scan.fetch.map_or(kept, |n| kept.min(n as f64)).max(1.0)
         }
         LogicalPlan::Filter(filter) => (rows(&filter.input) * selectivity(&filter.predicate, &filter.input)).max(1.0),
@@ -51,10 +52,7 @@ pub(crate) fn rows(plan: &LogicalPlan) -> f64 {
                 JoinType::LeftMark => left,
                 JoinType::RightMark => right,
                 kind => {
-                    let mut out = left * right * filter;
-                    for (l, r) in &join.on {
-                        out /= distinct(l, &join.left, left).max(distinct(r, &join.right, right)).max(1.0);
-                    }
+                    let out = matched((&join.left, left), (&join.right, right), &join.on) * filter;
                     let floor = match kind {
                         JoinType::Left => left,
                         JoinType::Right => right,
@@ -84,6 +82,36 @@ pub(crate) fn rows(plan: &LogicalPlan) -> f64 {
         LogicalPlan::Values(values) => values.values.len() as f64,
         LogicalPlan::EmptyRelation(empty) => f64::from(u8::from(empty.produce_one_row)),
         other => other.inputs().first().map_or(1.0, |input| rows(input)),
+    }
+}
+
+/// Pairs of rows that agree in all keys: `|L| * |R|` over the larger number of different keys.
+///
+/// Columns of a key of several are rarely independent, and the product of their distinct values is soon more than there
+/// are rows. A side where it is more than its table has rows is taken to have a key in each row of that table; if that is
+/// so of both sides, the smaller table is the one whose key it is.
+pub(crate) fn matched(left: (&LogicalPlan, f64), right: (&LogicalPlan, f64), on: &[(Expr, Expr)]) -> f64 {
+    let pairs = left.1 * right.1;
+    if let [(l, r)] = on {
+        return pairs / distinct(l, left.0, left.1).max(distinct(r, right.0, right.1)).max(1.0);
+    }
+    let keys = |side: (&LogicalPlan, f64), of: &dyn Fn(&(Expr, Expr)) -> Expr| {
+        let all: f64 = on.iter().map(|pair| distinct(&of(pair), side.0, side.1)).product();
+        let table = on.iter().filter_map(|pair| table_rows(&of(pair), side.0)).fold(side.1, f64::max);
+        (all.min(table), all >= table)
+    };
+    let ((l, l_full), (r, r_full)) = (keys(left, &|pair| pair.0.clone()), keys(right, &|pair| pair.1.clone()));
+    let keys = if l_full && r_full { l.min(r) } else { l.max(r) };
+    pairs / keys.max(1.0)
+}
+
+/// Rows of the base table of a column.
+fn table_rows(expr: &Expr, plan: &LogicalPlan) -> Option<f64> {
+    match expr {
+        Expr::Column(column) => column_statistics(plan, column).map(|(_, rows)| rows),
+        Expr::Alias(alias) => table_rows(&alias.expr, plan),
+        Expr::Cast(cast) => table_rows(&cast.expr, plan),
+        _ => None,
     }
 }
 
@@ -141,7 +169,10 @@ fn column_statistics(plan: &LogicalPlan, column: &Column) -> Option<(ColumnStati
     match plan {
         LogicalPlan::TableScan(scan) => {
             let table = scan.source.downcast_ref::<ConnectedTable>()?;
-            scan.projected_schema.maybe_index_of_column(column)?;
+            // A column that only a filter of the scan reads is not among those that come out.
+            if column.relation.as_ref().is_some_and(|relation| *relation != scan.table_name) {
+                return None;
+            }
             let index = table.binder_schema.index_of(&column.name).ok()?;
             let statistics = table.statistics();
             let rows = statistics.rows.map_or(UNKNOWN_ROWS, |r| r as f64);
@@ -200,13 +231,7 @@ pub(crate) fn selectivity(expr: &Expr, plan: &LogicalPlan) -> f64 {
             let share = (low + high - 1.0).max(0.01);
             if between.negated { 1.0 - share } else { share }
         }
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
-            // Two bounds of one column are a range, not independent conditions.
-            if let Some(share) = range(left, right, plan) {
-                return share;
-            }
-            selectivity(left, plan) * selectivity(right, plan)
-        }
+        Expr::BinaryExpr(BinaryExpr { op: Operator::And, .. }) => all_of(&split_conjunction(expr), plan),
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
             let (l, r) = (selectivity(left, plan), selectivity(right, plan));
             l + r - l * r
@@ -214,6 +239,29 @@ pub(crate) fn selectivity(expr: &Expr, plan: &LogicalPlan) -> f64 {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => comparison(*op, left, right, plan),
         _ => DEFAULT,
     }
+}
+
+/// The share of rows for which all conditions are true: independent of each other, but for two bounds of one column,
+/// which are a range.
+fn all_of(conditions: &[&Expr], plan: &LogicalPlan) -> f64 {
+    let mut share = 1.0;
+    let mut used = vec![false; conditions.len()];
+    for (index, condition) in conditions.iter().enumerate() {
+        if used[index] {
+            continue;
+        }
+        let other = (index + 1..conditions.len())
+            .filter(|&other| !used[other])
+            .find_map(|other| Some((other, range(condition, conditions[other], plan)?)));
+        share *= match other {
+            Some((other, share)) => {
+                used[other] = true;
+                share
+            }
+            None => selectivity(condition, plan),
+        };
+    }
+    share
 }
 
 fn range(left: &Expr, right: &Expr, plan: &LogicalPlan) -> Option<f64> {

@@ -1,8 +1,8 @@
 //! Join order by cost: a rule on the logical plan, after filters are where they belong and before columns are pruned.
 //!
 //! A tree of inner joins (and the filters between them) is taken apart into relations, equalities and other
-//! conditions. A semi or anti join whose keys all come from one relation is first moved down to it, where it reduces
-//! most. Then, starting from the largest relation as the probe side of all, the relation that leaves the fewest rows is
+//! conditions. A semi or anti join whose keys all come from one relation is first moved down to it, if it reduces it; one
+//! that does not is done last. Then, starting from the largest relation as the probe side of all, the relation that leaves the fewest rows is
 //! joined next; one without an equality to what is there comes last (a cross product). Each join is written with the
 //! larger side on the left; the physical planner builds on the smaller.
 
@@ -15,6 +15,9 @@ use datafusion_expr::{Expr, Join, LogicalPlan, LogicalPlanBuilder};
 use datafusion_optimizer::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 use super::estimate;
+
+/// The share of a relation that a semi or anti join may leave and still be worth doing first.
+const REDUCED: f64 = 0.5;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -115,7 +118,13 @@ impl Graph {
                     .relations
                     .iter()
                     .position(|r| !columns.is_empty() && columns.iter().all(|c| r.schema().has_column(c)));
-                match home {
+                // What keeps most of a relation, and is no smaller, is better asked of the few rows that joins leave.
+                let helps = |relation: &LogicalPlan| {
+                    let rows = estimate::rows(relation);
+                    let kept = rebuild(join.clone(), relation.clone()).map_or(rows, |join| estimate::rows(&join));
+                    kept <= REDUCED * rows || estimate::rows(&join.right) < rows
+                };
+                match home.filter(|index| helps(&self.relations[*index])) {
                     Some(index) => {
                         let relation = std::mem::take(&mut self.relations[index]);
                         self.relations[index] = rebuild(join, relation)?;
@@ -159,7 +168,7 @@ impl Graph {
                 if on.is_empty() {
                     continue;
                 }
-                let rows = joined_rows((&plan, plan_rows), (candidate, *candidate_rows), &on);
+                let rows = estimate::matched((&plan, plan_rows), (candidate, *candidate_rows), &on);
                 if best.is_none_or(|(_, least)| rows < least) {
                     best = Some((index, rows));
                 }
@@ -178,7 +187,8 @@ impl Graph {
                     .filter(|&i| self.equalities_between(&plan, &rest[i].0).is_empty())
                     .filter_map(|i| {
                         let on = self.equalities_between(&candidate, &rest[i].0);
-                        (!on.is_empty()).then(|| (i, joined_rows((&candidate, alone), (&rest[i].0, rest[i].1), &on)))
+                        (!on.is_empty())
+                            .then(|| (i, estimate::matched((&candidate, alone), (&rest[i].0, rest[i].1), &on)))
                     })
                     .filter(|(_, rows)| *rows <= alone)
                     .min_by(|a, b| a.1.total_cmp(&b.1));
@@ -255,14 +265,6 @@ impl Graph {
 fn covers(plan: &LogicalPlan, expr: &Expr) -> bool {
     let columns = expr.column_refs();
     !columns.is_empty() && columns.iter().all(|c| plan.schema().has_column(c))
-}
-
-fn joined_rows(left: (&LogicalPlan, f64), right: (&LogicalPlan, f64), on: &[(Expr, Expr)]) -> f64 {
-    let mut rows = left.1 * right.1;
-    for (l, r) in on {
-        rows /= estimate::distinct(l, left.0, left.1).max(estimate::distinct(r, right.0, right.1)).max(1.0);
-    }
-    rows
 }
 
 fn rebuild(join: Join, left: LogicalPlan) -> Result<LogicalPlan> {

@@ -6,4 +6,5 @@ mod checkpoints;
 mod damaged;
 mod killed;
 mod process;
+mod rescaled;
 mod stream;

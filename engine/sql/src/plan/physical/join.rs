@@ -238,6 +238,15 @@ pub(super) fn listen(node: &mut Node, columns: &[usize], id: u32) -> bool {
                 .collect();
             below.is_some_and(|below| listen(&mut node.inputs[0].node, &below, id))
         }
+        // Groups are left out as a whole, and so are partitions.
+        Op::Aggregate(spec) if !spec.continuous && columns.iter().all(|&c| c < spec.group_by.len()) => {
+            let below: Vec<usize> = columns.iter().map(|&c| spec.group_by[c]).collect();
+            listen(&mut node.inputs[0].node, &below, id)
+        }
+        Op::WindowFunctions(spec) => {
+            let below: Vec<usize> = columns.iter().map(|&c| spec.projection[c]).collect();
+            below.iter().all(|c| spec.partition_by.contains(c)) && listen(&mut node.inputs[0].node, &below, id)
+        }
         // A full join gives the build rows that no probe row has met: none of these may be kept from it.
         Op::Join(spec) if spec.kind == JoinKind::Full || spec.build_count.is_some() => false,
         Op::Join(spec) => {
