@@ -25,6 +25,7 @@ use flumen_micro_benches::{BATCH_ROWS, criterion, managed_pages, random_below};
 use flumen_operators::contract::{OperatorContext, Output, Step, TaskInfo};
 use flumen_operators::register_builtin;
 use flumen_operators::registry::OperatorRegistry;
+use flumen_operators::spill::SpillSpace;
 
 const ROWS: usize = 1 << 20;
 const PARTITIONS: u64 = 1000;
@@ -45,6 +46,7 @@ fn context() -> OperatorContext {
         key_groups: KeyGroupRange::of_subtask(0, 1, 128),
         batch_rows: BATCH_ROWS,
         pages: managed_pages(1 << 30),
+        spill: SpillSpace::none(),
         memory: Arc::new(Unmetered),
         functions: Arc::new(FunctionRegistry::new()),
         blocking: Arc::new(InlineExecutor),

@@ -32,12 +32,26 @@ impl Charge {
         Ok(())
     }
 
-    /// Charges so many more.
+    /// As [`Self::set`], for what would be spilled if it were refused.
     ///
     /// # Errors
-    /// As [`Self::set`].
-    pub(crate) fn add(&mut self, bytes: usize) -> Result<(), Failure> {
-        self.set(self.bytes + bytes)
+    /// As [`Self::set`], and earlier.
+    pub(crate) fn set_spillable(&mut self, bytes: usize) -> Result<(), Failure> {
+        if bytes != self.bytes {
+            self.meter.resize_spillable(self.bytes, bytes)?;
+            self.bytes = bytes;
+        }
+        Ok(())
+    }
+
+    /// Says how much of what the operator holds could be spilled now; zero also declines what was asked for.
+    pub(crate) fn set_revocable(&self, bytes: usize) {
+        self.meter.set_revocable(bytes);
+    }
+
+    /// Whether the arbiter wants something back.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.meter.revocation_requested() > 0
     }
 }
 

@@ -1,7 +1,7 @@
 //! The operator contract and the operators.
 //!
 //! [`contract`] is what every operator promises; the other modules are the operators, one each. Operators are
-//! synchronous state objects: no clock, no lock, no wait, no async. A [`registry::OperatorRegistry`] turns an
+//! synchronous state objects: no clock, no lock, no async, and no wait but for spilled frames ([`spill`]). A [`registry::OperatorRegistry`] turns an
 //! OperatorSpec into an operator; [`registry::register_builtin`] fills it with what is here.
 //!
 //! | module | what it does |
@@ -16,6 +16,7 @@
 //! | [`tumbling_aggregate`] | aggregates by key and tumbling window |
 //! | [`hash_join`] | equi-joins with a build side that is read first |
 //! | [`window_functions`] | functions of a row and its neighbours (OVER) |
+//! | [`spill`] | rows that operators cannot hold, on disk |
 
 mod aggregation;
 mod charge;
@@ -23,6 +24,7 @@ pub mod contract;
 mod error;
 mod event_time;
 pub mod expand;
+mod external_sort;
 pub mod filter;
 pub mod hash_aggregate;
 pub mod hash_join;
@@ -30,6 +32,7 @@ pub mod limit;
 pub mod project;
 pub mod registry;
 pub mod sort;
+pub mod spill;
 #[cfg(test)]
 mod testing;
 pub mod tumbling_aggregate;

@@ -77,6 +77,7 @@ pub(crate) fn context(
         key_groups: KeyGroupRange::of_subtask(index, parallelism, MAX_PARALLELISM),
         batch_rows,
         pages: Arc::new(flumen_state::MeteredPages::new(Arc::clone(&memory))),
+        spill: crate::spill::testing::space(),
         memory,
         functions: Arc::new(FunctionRegistry::new()),
         blocking: Arc::new(InlineExecutor),

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use flumen_operators::spill::SpilledBytes;
+
 /// Counters of one operator of one subtask. Written by the worker that steps the task, read by anyone; relaxed, since
 /// each counter stands for itself.
 #[derive(Debug, Default)]
@@ -11,6 +13,7 @@ pub struct OperatorMetrics {
     rows_out: AtomicU64,
     batches_out: AtomicU64,
     busy_nanos: AtomicU64,
+    spilled: SpilledBytes,
 }
 
 /// The counters at one moment.
@@ -24,6 +27,8 @@ pub struct OperatorCounts {
     pub batches_out: u64,
     /// Time inside the operator's calls.
     pub busy: Duration,
+    /// Bytes written to spill files, as stored there.
+    pub spilled_bytes: u64,
 }
 
 impl OperatorMetrics {
@@ -40,6 +45,11 @@ impl OperatorMetrics {
         self.busy_nanos.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
     }
 
+    /// The counter that the operator's spill space counts with.
+    pub(crate) fn spilled(&self) -> SpilledBytes {
+        self.spilled.clone()
+    }
+
     /// The counters now.
     #[must_use]
     pub fn counts(&self) -> OperatorCounts {
@@ -48,6 +58,7 @@ impl OperatorMetrics {
             rows_out: self.rows_out.load(Ordering::Relaxed),
             batches_out: self.batches_out.load(Ordering::Relaxed),
             busy: Duration::from_nanos(self.busy_nanos.load(Ordering::Relaxed)),
+            spilled_bytes: self.spilled.get(),
         }
     }
 }

@@ -42,6 +42,27 @@ pub(crate) struct BudgetNode {
     pub(crate) tree: Arc<Tree>,
 }
 
+/// Whether the holder could spill what it asks memory for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Growth {
+    /// It could not: any room of the budget will do.
+    Fixed,
+    /// It could: a part of each budget is left for those who could not.
+    Spillable,
+}
+
+/// One of so many parts of a budget is out of reach for what could be spilled.
+const KEPT_FREE_ONE_OF: u64 = 4;
+
+impl Growth {
+    fn limit(self, limit_bytes: u64) -> u64 {
+        match self {
+            Self::Fixed => limit_bytes,
+            Self::Spillable => limit_bytes - limit_bytes / KEPT_FREE_ONE_OF,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Members {
     budgets: Vec<Weak<BudgetNode>>,
@@ -195,13 +216,13 @@ impl BudgetNode {
     ///
     /// # Errors
     /// The first budget upwards that has no room.
-    pub(crate) fn charge(&self, bytes: u64) -> Result<(), &Self> {
+    pub(crate) fn charge(&self, bytes: u64, growth: Growth) -> Result<(), &Self> {
         let _tree = self.tree.charges.lock();
-        let has_room = |node: &&Self| {
+        let is_full = |node: &&Self| {
             let used = node.used_bytes.load(Ordering::Relaxed);
-            used.checked_add(bytes).is_none_or(|used| used > node.limit_bytes)
+            used.checked_add(bytes).is_none_or(|used| used > growth.limit(node.limit_bytes))
         };
-        if let Some(full) = self.ancestors().find(has_room) {
+        if let Some(full) = self.ancestors().find(is_full) {
             return Err(full);
         }
         for node in self.ancestors() {
@@ -237,9 +258,16 @@ impl BudgetNode {
     }
 
     /// What a charge of `bytes` would exceed this budget by.
-    pub(crate) fn missing(&self, bytes: u64) -> u64 {
-        let room = self.limit_bytes.saturating_sub(self.used_bytes.load(Ordering::Relaxed));
-        bytes.saturating_sub(room)
+    pub(crate) fn missing(&self, bytes: u64, growth: Growth) -> u64 {
+        let used = self.used_bytes.load(Ordering::Relaxed);
+        used.saturating_add(bytes).saturating_sub(growth.limit(self.limit_bytes))
+    }
+
+    /// What all holders of the tree but one have been asked to give back and have not given yet.
+    pub(crate) fn awaited_bytes(&self, but: &Arc<ReservationInner>) -> u64 {
+        let Some(root) = self.ancestors().last() else { return 0 };
+        let others = root.reservations().into_iter().filter(|holder| !Arc::ptr_eq(holder, but));
+        others.map(|holder| holder.revocation_requested()).sum()
     }
 
     fn reservations(&self) -> Vec<Arc<ReservationInner>> {

@@ -14,7 +14,7 @@
 //! A reservation is held by one thread at a time or shared by reference; segments charged to it may be dropped on any
 //! thread, also after the reservation itself: their charge stays until then, under the same name.
 
-use super::manager::BudgetNode;
+use super::manager::{BudgetNode, Growth};
 use crate::arena::PAGE_BYTES;
 use crate::error::MemoryError;
 use crate::segment::{Home, MemorySegment};
@@ -85,7 +85,16 @@ impl Reservation {
     /// # Errors
     /// [`MemoryError::ReservationRefused`]; nothing has changed then.
     pub fn try_grow(&self, bytes: u64) -> Result<(), MemoryError> {
-        self.inner.grow(bytes, 0)
+        self.inner.grow(bytes, 0, Growth::Fixed)
+    }
+
+    /// As [`Self::try_grow`], for what the holder would spill if it were refused: a quarter of every budget is out of
+    /// reach, so that there is room for those that cannot spill.
+    ///
+    /// # Errors
+    /// As [`Self::try_grow`].
+    pub fn try_grow_spillable(&self, bytes: u64) -> Result<(), MemoryError> {
+        self.inner.grow(bytes, 0, Growth::Spillable)
     }
 
     /// Gives `bytes` back (at most what is held); answers how many.
@@ -113,8 +122,20 @@ impl Reservation {
     /// [`MemoryError::ReservationRefused`], [`MemoryError::RunTooLong`], or [`MemoryError::ArenaExhausted`] if no run is
     /// that long, which does not happen for one page.
     pub fn allocate(&self, pages: usize) -> Result<MemorySegment, MemoryError> {
+        self.allocate_for(pages, Growth::Fixed)
+    }
+
+    /// As [`Self::allocate`], within the limits of [`Self::try_grow_spillable`].
+    ///
+    /// # Errors
+    /// As [`Self::allocate`].
+    pub fn allocate_spillable(&self, pages: usize) -> Result<MemorySegment, MemoryError> {
+        self.allocate_for(pages, Growth::Spillable)
+    }
+
+    fn allocate_for(&self, pages: usize, growth: Growth) -> Result<MemorySegment, MemoryError> {
         let bytes = pages as u64 * PAGE_BYTES as u64;
-        self.inner.grow(0, bytes)?;
+        self.inner.grow(0, bytes, growth)?;
         match self.inner.budget.tree.arena.allocate(pages) {
             Ok(segment) => Ok(segment.with_home(Home::Charged(Arc::clone(&self.inner)))),
             Err(error) => {
@@ -135,10 +156,17 @@ impl Reservation {
         self.inner.revocation_requested()
     }
 
-    /// Forgets a request that cannot be met, so that the arbiter turns to others.
+    /// Forgets a request that cannot be met, so that the arbiter turns to others; who waited for it looks again.
     pub fn decline_revocation(&self) {
         self.set_revocable(0);
-        self.inner.asked_bytes.store(0, Ordering::Relaxed);
+        if self.inner.asked_bytes.swap(0, Ordering::Relaxed) > 0 {
+            self.inner.budget.tree.wake();
+        }
+    }
+
+    /// What other holders of the process have been asked to give back and have not given yet: worth waiting for.
+    pub fn awaited_bytes(&self) -> u64 {
+        self.inner.budget.awaited_bytes(&self.inner)
     }
 
     /// Sets who is told of a request, replacing the former listener.
@@ -222,7 +250,7 @@ impl ReservationInner {
         self.shrink(0, bytes);
     }
 
-    fn grow(&self, bytes: u64, segment_bytes: u64) -> Result<(), MemoryError> {
+    fn grow(&self, bytes: u64, segment_bytes: u64, growth: Growth) -> Result<(), MemoryError> {
         let requested = bytes.saturating_add(segment_bytes);
         let mut state = self.state.lock();
         let wanted = (state.bytes + state.segment_bytes).saturating_add(requested);
@@ -230,11 +258,11 @@ impl ReservationInner {
             // Whole pages, or exactly what is needed where a limit is not a whole number of pages.
             let held = state.charged_bytes;
             let (rounded, exact) = (wanted.next_multiple_of_page() - held, wanted - held);
-            let charged = self.budget.charge(rounded).map(|()| rounded);
-            match charged.or_else(|_| self.budget.charge(exact).map(|()| exact)) {
+            let charged = self.budget.charge(rounded, growth).map(|()| rounded);
+            match charged.or_else(|_| self.budget.charge(exact, growth).map(|()| exact)) {
                 Ok(charged) => state.charged_bytes += charged,
                 Err(full) => {
-                    let missing = full.missing(exact);
+                    let missing = full.missing(exact, growth);
                     // Naming the consumers locks every reservation, this one too.
                     drop(state);
                     return Err(full.refusal(&self.path, requested, missing));

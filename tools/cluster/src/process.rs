@@ -20,9 +20,13 @@ use flumen_core::waiting::{BlockingExecutor, TimerService};
 use flumen_gateway::{ClientEvent, TaskInformation};
 use flumen_io::{Clock, FileSystem, Rng};
 use flumen_kernels::expr::FunctionRegistry;
-use flumen_memory::{Arena, ArenaOptions, MemoryLayout, MemoryManager, MemoryOptions, NetworkBufferPool};
+use flumen_memory::{
+    Arena, ArenaOptions, DirectoryStorage, ExtentPool, ExtentPoolOptions, MemoryLayout, MemoryManager, MemoryOptions,
+    NetworkBufferPool,
+};
 use flumen_network::{EnvironmentOptions, PartitionConfig, PartitionRegistry, ShuffleEnvironment};
 use flumen_operators::registry::OperatorRegistry;
+use flumen_operators::spill::SpillSpace;
 use flumen_runtime::executor::TaskRunner;
 use flumen_runtime::task_executor::{ReservationMeter, TaskExecutor, TaskExecutorServices, TaskOptions};
 use parking_lot::Mutex;
@@ -66,6 +70,7 @@ pub struct Process {
     bytes_read: Arc<AtomicU64>,
     shuffle: Arc<ShuffleEnvironment>,
     task_executor: TaskExecutor,
+    spill: SpillSpace,
     snapshots: Arc<Snapshots>,
     jobs: Mutex<BTreeMap<JobId, Arc<Job>>>,
     slots: u32,
@@ -120,6 +125,8 @@ impl Process {
             extend(&mut operators);
         }
         let snapshots = Arc::new(Snapshots::new(Arc::clone(&world.file_system)));
+        let extents = DirectoryStorage::new(Arc::clone(&world.file_system), world.spill_directory.clone());
+        let spill = SpillSpace::new(ExtentPool::new(Box::new(extents), ExtentPoolOptions::default()));
         let services = TaskExecutorServices {
             runner: Arc::clone(&world.runner),
             blocking: Arc::clone(&world.blocking),
@@ -130,6 +137,7 @@ impl Process {
             shuffle: Arc::clone(&shuffle),
             snapshots: Arc::<Snapshots>::clone(&snapshots),
             memory: memory.clone(),
+            spill: spill.clone(),
             seed: configuration.get(&options::SEED),
         };
         let task_executor = TaskExecutor::new(services, task_options);
@@ -144,6 +152,7 @@ impl Process {
             bytes_read,
             shuffle,
             task_executor,
+            spill,
             snapshots,
             jobs: Mutex::default(),
             slots,
@@ -198,6 +207,7 @@ impl Process {
         anyhow::ensure!(self.task_executor.live_tasks() == 0, "{} tasks are left", self.task_executor.live_tasks());
         anyhow::ensure!(self.shuffle.is_empty(), "partitions are left: {:?}", self.shuffle.registry().partitions());
         self.memory.verify_empty()?;
+        self.spill.verify_empty()?;
         self.arena.verify_empty()?;
         Ok(())
     }
@@ -255,6 +265,12 @@ impl Process {
     #[must_use]
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that operators have spilled so far, as stored.
+    #[must_use]
+    pub fn spilled_bytes(&self) -> u64 {
+        self.spill.spilled_bytes()
     }
 
     /// Managed memory.

@@ -416,21 +416,25 @@ fn counted(counts: impl Iterator<Item = (String, OperatorCounts)>) -> String {
                 sum.rows_out += count.rows_out;
                 sum.batches_out += count.batches_out;
                 sum.busy += count.busy;
+                sum.spilled_bytes += count.spilled_bytes;
             }
             None => merged.push((label, count)),
         }
     }
     let title = "operator";
     let width = merged.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0).max(title.len());
-    let mut lines =
-        vec![format!("{title:<width$} {:>12} {:>12} {:>9} {:>10}", "rows in", "rows out", "batches", "busy ms")];
+    let mut lines = vec![format!(
+        "{title:<width$} {:>12} {:>12} {:>9} {:>10} {:>11}",
+        "rows in", "rows out", "batches", "busy ms", "spilled KiB"
+    )];
     for (label, count) in merged {
         lines.push(format!(
-            "{label:<width$} {:>12} {:>12} {:>9} {:>10.2}",
+            "{label:<width$} {:>12} {:>12} {:>9} {:>10.2} {:>11}",
             count.rows_in,
             count.rows_out,
             count.batches_out,
-            count.busy.as_secs_f64() * 1e3
+            count.busy.as_secs_f64() * 1e3,
+            count.spilled_bytes.div_ceil(1024)
         ));
     }
     lines.join("\n")
@@ -457,6 +461,7 @@ mod tests {
             rows_out: 1,
             batches_out: 1,
             busy: Duration::from_millis(millis),
+            spilled_bytes: 2048,
         };
         let long = "hash join on a good many columns [a-uid-that-is-long]";
         let counts = [("scan [1]", count(2_000_000, 12)), (long, count(3, 1)), ("scan [1]", count(5, 1))];
@@ -465,6 +470,6 @@ mod tests {
         assert_eq!(lines.len(), 3);
         assert!(lines.iter().all(|line| line.len() == lines[0].len()), "{text}");
         assert!(lines[1].starts_with("scan [1] ") && lines[1].contains(" 2000005 "), "{text}");
-        assert!(lines[1].ends_with(" 13.00"), "{text}");
+        assert!(lines[1].ends_with(" 13.00           4"), "{text}");
     }
 }

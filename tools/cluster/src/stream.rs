@@ -26,6 +26,8 @@ pub struct StatementProgress {
     pub rows_out: u64,
     /// Bytes that sources have read from files since the statement began.
     pub bytes_read: u64,
+    /// Bytes that operators have spilled, as stored.
+    pub spilled_bytes: u64,
     /// Managed memory in use.
     pub memory_bytes: u64,
     /// The most managed memory that was in use at once since the session began.
@@ -72,6 +74,7 @@ impl Running {
             ..StatementProgress::default()
         };
         for (_, uid, _, counts) in self.process.task_executor().operator_counts(self.job.id()) {
+            progress.spilled_bytes += counts.spilled_bytes;
             if self.sources.contains(&uid) {
                 progress.rows_read += counts.rows_out;
             }

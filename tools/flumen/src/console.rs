@@ -353,8 +353,10 @@ impl Console {
 
 fn footer(rows: u64, elapsed: Duration, plan: Duration, progress: &StatementProgress) -> String {
     let from_files = if progress.bytes_read > 0 { format!(", {}", bytes(progress.bytes_read)) } else { String::new() };
+    let spilled =
+        if progress.spilled_bytes > 0 { format!(", spilled {}", bytes(progress.spilled_bytes)) } else { String::new() };
     format!(
-        "{} {} · {} (plan {}) · read {} rows{from_files}, {} rows/s · peak {}",
+        "{} {} · {} (plan {}) · read {} rows{from_files}, {} rows/s · peak {}{spilled}",
         count(rows),
         if rows == 1 { "row" } else { "rows" },
         time(elapsed),
@@ -384,5 +386,7 @@ mod tests {
         assert_eq!(of(&progress, 3), "3 rows · 1.50 s (plan 8.0 ms) · read 6.0 M rows, 4.0 M rows/s · peak 5.0 MiB");
         progress.bytes_read = 3 << 30;
         assert!(of(&progress, 1).starts_with("1 row · 1.50 s (plan 8.0 ms) · read 6.0 M rows, 3.0 GiB, 4.0 M rows/s"));
+        progress.spilled_bytes = 7 << 20;
+        assert!(of(&progress, 1).ends_with("peak 5.0 MiB, spilled 7.0 MiB"));
     }
 }

@@ -7,7 +7,8 @@
 //! 3. When the current row group ends, the fetched one becomes current, unless a runtime filter that came meanwhile
 //!    leaves it out; then the next fetch begins.
 //!
-//! A fetch ahead that memory is refused for is tried again when nothing else is held; only then is the refusal final.
+//! A fetch ahead that memory is refused for is tried again when nothing else is held. Refused then, it waits for memory
+//! that other holders have been asked to spill; only if there is none is the refusal final.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -94,6 +95,8 @@ pub(super) struct ParquetReader {
     rows_left: u64,
     is_last: bool,
     has_asked: bool,
+    /// The last fetch was refused, and nobody else had been asked for memory.
+    was_refused: bool,
 }
 
 impl ParquetReader {
@@ -110,6 +113,7 @@ impl ParquetReader {
             rows_left,
             is_last: false,
             has_asked: false,
+            was_refused: false,
         }
     }
 
@@ -171,8 +175,20 @@ impl ParquetReader {
                     let is_alone = ahead.is_alone;
                     self.ahead = None;
                     match fetched {
-                        Ok(fetched) => self.begin(fetched)?,
-                        Err(FetchError::Refused(failure)) if is_alone => return Err(failure),
+                        Ok(fetched) => {
+                            self.was_refused = false;
+                            self.begin(fetched)?;
+                        }
+                        Err(FetchError::Refused(failure)) if is_alone => {
+                            if self.context.memory.wake_when_others_give(&self.context.waker) {
+                                self.was_refused = false;
+                                return Ok(ReaderStatus::Waiting);
+                            }
+                            // What others gave in between is found by one more attempt.
+                            if std::mem::replace(&mut self.was_refused, true) {
+                                return Err(failure);
+                            }
+                        }
                         Err(FetchError::Refused(_)) => {}
                         Err(FetchError::Failed(failure)) => return Err(failure),
                     }

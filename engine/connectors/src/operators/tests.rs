@@ -69,6 +69,7 @@ fn context(subtask: u32, parallelism: u32) -> OperatorContext {
         batch_rows: 2,
         memory: Arc::new(Unmetered),
         pages: flumen_state::MeteredPages::unmetered(),
+        spill: flumen_operators::spill::SpillSpace::none(),
         functions: Arc::new(FunctionRegistry::new()),
         blocking: Arc::new(InlineExecutor),
         waker: Waker::noop().clone(),

@@ -24,6 +24,12 @@ impl MatchBitmap {
         self.rows = rows;
     }
 
+    /// Bytes held.
+    #[must_use]
+    pub fn memory_size(&self) -> usize {
+        self.words.capacity() * size_of::<u64>()
+    }
+
     /// The row has a match.
     ///
     /// # Panics

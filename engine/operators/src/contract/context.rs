@@ -10,6 +10,8 @@ use flumen_io::Clock;
 use flumen_kernels::expr::FunctionRegistry;
 use flumen_state::PageSource;
 
+use crate::spill::SpillSpace;
+
 /// Which task the operator is in.
 #[derive(Clone, Debug)]
 pub struct TaskInfo {
@@ -38,6 +40,8 @@ pub struct OperatorContext {
     pub memory: Arc<dyn MemoryMeter>,
     /// Pages of keyed tables, charged to the same budget as `memory`.
     pub pages: Arc<dyn PageSource>,
+    /// Where it spills to.
+    pub spill: SpillSpace,
     /// Functions that expressions may name.
     pub functions: Arc<FunctionRegistry>,
     /// Where work that waits is run.

@@ -16,8 +16,8 @@
 //! 6. drop. A cancelled or failed task goes there from anywhere; dropping releases everything.
 //!
 //! Whatever call answered [`Step::HasMoreOutput`] or [`Step::Blocked`] is continued by [`Operator::resume`] until it
-//! answers [`Step::Done`]; no other call comes in between, except `snapshot` never (a barrier waits for the batch before
-//! it) and drop always. So an operator keeps a cursor for its unfinished call and nothing else.
+//! answers [`Step::Done`]; no other call comes in between (also no `snapshot`: a barrier waits for the batch before it),
+//! except [`revoke_memory`](Operator::revoke_memory), which spills what the operator has said it could, and drop. So an operator keeps a cursor for its unfinished call and nothing else.
 
 mod context;
 mod operator;

@@ -182,8 +182,10 @@ pub trait Operator: Send {
         let _ = checkpoint;
     }
 
-    /// The arbiter asks for memory: spill or drop what can be, and answer with the bytes given back. Called between
-    /// other calls, never inside one.
+    /// The arbiter asks an operator of this task for memory: if it is this one
+    /// ([`MemoryMeter::revocation_requested`](flumen_core::meter::MemoryMeter::revocation_requested)), spill or drop
+    /// what was said to be revocable, and answer with the bytes given back. Called between any two other calls, also
+    /// between one that answered `HasMoreOutput` or `Blocked` and its `resume`.
     ///
     /// # Errors
     /// If spilling fails.

@@ -9,7 +9,7 @@ use flumen_core::ids::CheckpointId;
 use flumen_core::types::SchemaRef;
 use flumen_kernels::gather::{index_array, take_column, take_values};
 use flumen_state::aggregate::UpdateInput;
-use flumen_state::{Accumulator, Groups, KeyedTable, OperatorSnapshot, StateError};
+use flumen_state::{Accumulator, Groups, KeyedTable, OperatorSnapshot, PageSource, StateError};
 
 use crate::aggregation::Aggregation;
 use crate::contract::{Operator, OperatorContext, Output, Step};
@@ -37,6 +37,7 @@ pub(super) struct LocalAggregate {
     /// For rows that pass without the table: the slot of a row is its position.
     by_row: ByRow,
     flush: Option<Flush>,
+    pages: Arc<dyn PageSource>,
 }
 
 /// The groups on their way out.
@@ -68,6 +69,7 @@ impl LocalAggregate {
             bypass_left: 0,
             by_row,
             flush: None,
+            pages: Arc::clone(&context.pages),
         })
     }
 
@@ -102,7 +104,11 @@ impl LocalAggregate {
             return self.pass(&batch, out);
         }
         let groups_before = self.table.slot_count();
-        match self.aggregation.group(&mut self.table, &batch, batch.selection(), &mut self.groups) {
+        // Refused early, so that room is left for those who cannot give rows away.
+        self.pages.set_spillable(true);
+        let grouped = self.aggregation.group(&mut self.table, &batch, batch.selection(), &mut self.groups);
+        self.pages.set_spillable(false);
+        match grouped {
             Ok(()) => {}
             Err(StateError::Memory { .. }) if groups_before > 0 => {
                 self.start_flush(groups_before, Some(batch));

@@ -8,7 +8,8 @@
 //!
 //! *Bounded*: groups are kept until the input ends and then come out in the order in which they were found. Without keys
 //! there is one group even without rows (not in the local phase); with keys the spec may name such groups (`totals`), and
-//! each is given by the subtask that owns its key.
+//! each is given by the subtask that owns its key. Groups that memory does not hold are spilled by radix partition
+//! ([`spill`]), and then come out partition by partition.
 //!
 //! *Continuous* (`continuous`): after each input batch the net change of each of its keys comes out: `+I` for a new
 //! group, `-U +U` side by side if a value has changed, `-D` when the group's last row is taken back; nothing if the
@@ -23,8 +24,10 @@
 //! Cost: grouping, and a pass for each aggregate. Measured (`benches/RESULTS.md`): grouping by an integer 2.8 ns per row
 //! into 4 groups, 9-12 into a thousand, 52 into half a million; the floors are 1, 6 and 6-15.
 
+mod bounded;
 mod changes;
 mod local;
+mod spill;
 #[cfg(test)]
 mod tests;
 
@@ -36,16 +39,15 @@ use flumen_core::ids::CheckpointId;
 use flumen_core::key_group::key_group_of;
 use flumen_core::spec::relational::{AggregatePhase, HashAggregateSpec};
 use flumen_core::spec::{OperatorPayload, OperatorSpec};
-use flumen_core::time::Watermark;
-use flumen_core::types::SchemaRef;
 use flumen_kernels::expr::literal_array;
 use flumen_kernels::hash::hash_columns;
-use flumen_state::{Groups, KeyInput, KeyedPart, KeyedTable, OperatorSnapshot, RestoredState, SlotCursor};
+use flumen_state::{Groups, KeyedPart, KeyedTable, OperatorSnapshot, RestoredState};
 
 use crate::aggregation::{Aggregation, AggregationSpec};
 use crate::contract::{Operator, OperatorContext, OperatorFactory, Output, Step};
 use crate::error::{OperatorError, expression_failure, input_schema, output_schema};
 use crate::registry::OperatorRegistry;
+use bounded::BoundedAggregate;
 use changes::ChangeLog;
 use local::LocalAggregate;
 
@@ -66,7 +68,7 @@ impl OperatorFactory for Factory {
 
     fn create(&self, spec: &OperatorSpec, context: &OperatorContext) -> Result<Box<dyn Operator>, Failure> {
         let payload: HashAggregateSpec = spec.payload()?;
-        let output = output_schema(spec, NAME)?;
+        let (input, output) = (input_schema(spec, 0, NAME)?, output_schema(spec, NAME)?);
         let aggregation = Aggregation::new(
             &AggregationSpec {
                 operator: NAME,
@@ -74,7 +76,7 @@ impl OperatorFactory for Factory {
                 aggregates: &payload.aggregates,
                 phase: payload.phase,
                 continuous: payload.continuous,
-                input: input_schema(spec, 0, NAME)?,
+                input,
                 first_state: payload.group_by.len(),
             },
             context,
@@ -95,17 +97,17 @@ impl OperatorFactory for Factory {
             let share = groups / u64::from(context.task.parallelism.max(1));
             table = table.with_expected_groups(usize::try_from(share).unwrap_or(usize::MAX));
         }
-        let changes = payload.continuous.then(|| ChangeLog::new(&aggregation, output, context));
-        Ok(Box::new(HashAggregate {
+        let totals = owned_totals(&payload, context)?;
+        if !payload.continuous {
+            return Ok(Box::new(BoundedAggregate::new(aggregation, table, totals, input, output, context)));
+        }
+        Ok(Box::new(ContinuousAggregate {
+            changes: ChangeLog::new(&aggregation, output, context),
             aggregation,
             table,
             groups: Groups::default(),
-            output: Arc::clone(output),
             batch_rows: context.batch_rows,
             max_parallelism: context.task.max_parallelism,
-            changes,
-            totals: owned_totals(&payload, context)?,
-            results: None,
         }))
     }
 }
@@ -128,72 +130,28 @@ fn owned_totals(spec: &HashAggregateSpec, context: &OperatorContext) -> Result<V
     Ok(owned)
 }
 
-/// Phases single and global.
-struct HashAggregate {
+/// Phases single and global of a continuous query.
+struct ContinuousAggregate {
     aggregation: Aggregation,
     table: KeyedTable,
     groups: Groups,
-    output: SchemaRef,
     batch_rows: usize,
     max_parallelism: u32,
-    /// Continuous queries only.
-    changes: Option<ChangeLog>,
-    /// Keys of groups that exist even without rows.
-    totals: Vec<Vec<Column>>,
-    /// How far the results at the end of the input are given out.
-    results: Option<SlotCursor>,
+    changes: ChangeLog,
 }
 
-impl Operator for HashAggregate {
+impl Operator for ContinuousAggregate {
     fn process(&mut self, _input: usize, batch: Batch, out: &mut Output) -> Result<Step, Failure> {
         self.aggregation.check_kinds(&batch)?;
         self.aggregation.group(&mut self.table, &batch, batch.selection(), &mut self.groups)?;
-        let Some(changes) = &mut self.changes else {
-            self.aggregation.accumulate(&mut self.table, &batch, batch.selection(), &self.groups)?;
-            return Ok(Step::Done);
-        };
-        changes.before(&self.table, &self.groups)?;
+        self.changes.before(&self.table, &self.groups)?;
         self.aggregation.accumulate(&mut self.table, &batch, batch.selection(), &self.groups)?;
-        changes.after(&mut self.table)?;
-        changes.emit(out)
+        self.changes.after(&mut self.table)?;
+        self.changes.emit(out)
     }
 
     fn resume(&mut self, out: &mut Output) -> Result<Step, Failure> {
-        if let Some(changes) = &mut self.changes {
-            return changes.emit(out);
-        }
-        let Some(cursor) = &mut self.results else { return Ok(Step::Done) };
-        match self.table.next_results(cursor, &self.output, self.batch_rows)? {
-            Some(batch) => {
-                out.emit(batch);
-                Ok(Step::HasMoreOutput)
-            }
-            None => {
-                self.results = None;
-                self.table.clear()?;
-                Ok(Step::Done)
-            }
-        }
-    }
-
-    fn finish(&mut self, out: &mut Output) -> Result<Step, Failure> {
-        if self.changes.is_some() {
-            return Ok(Step::Done);
-        }
-        if self.aggregation.group_by.is_empty() {
-            self.table.ensure_single_group()?;
-        }
-        for key in std::mem::take(&mut self.totals) {
-            let columns: Vec<&Column> = key.iter().collect();
-            let input = KeyInput { columns: &columns, rows: 1, selection: None, hashes: None };
-            self.table.group(input, &mut self.groups)?;
-        }
-        self.results = Some(SlotCursor::default());
-        self.resume(out)
-    }
-
-    fn output_watermark(&self, input: Watermark) -> Option<Watermark> {
-        Some(input)
+        self.changes.emit(out)
     }
 
     fn snapshot(&mut self, _checkpoint: CheckpointId) -> Result<OperatorSnapshot, Failure> {

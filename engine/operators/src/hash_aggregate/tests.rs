@@ -10,6 +10,7 @@ use flumen_core::types::{Field, LogicalType, Schema, SchemaRef};
 use flumen_state::AggregateRegistry;
 
 use crate::aggregation::aggregate_state_fields;
+use crate::spill::testing::run_within;
 use crate::testing::{
     CUTS, Event, Feed, Instance, Limited, Numbers, Parallel, applied, batch, context, ints, rows_given, schema, texts,
 };
@@ -246,13 +247,74 @@ fn rows_that_do_not_reduce_pass_the_local_phase() {
 
 #[test]
 fn a_refusal_names_who_holds_the_memory_and_nothing_leaks() {
-    let memory = Limited::new(200_000);
+    // Not even for a group.
+    let memory = Limited::new(1_000);
     let spec = spec(&[0], &calls(), AggregatePhase::Single, false);
     let rows: Vec<Row> = (0..50_000).map(|i| (Some(i), None, Some(i), None, None)).collect();
     let feed = Feed { cut: 8192, selected: false, restore: None, batch_rows: 8192, parallelism: 1 };
     let error = Parallel::new(&spec, &[vec![0]], &feed, memory.clone()).unwrap().run(&events(&rows, 5)).unwrap_err();
     assert!(error.chain().contains("top consumer"), "{}", error.chain());
     assert_eq!(memory.held.load(std::sync::atomic::Ordering::Relaxed), 0);
+}
+
+/// One way to run with little memory: rows of a batch, of an output batch, budget, and whether the arbiter asks all the
+/// time.
+const WAYS: [(usize, usize, u64, bool); 4] =
+    [(8192, 8192, 1 << 20, false), (700, 100, 300 << 10, false), (700, 100, 64 << 20, true), (100, 7, 300 << 10, true)];
+
+#[test]
+fn groups_that_do_not_fit_are_spilled() {
+    // The first with many groups, then with many rows of one.
+    for (count, keys) in [(0, 1), (1, 1), (5_000, 1 << 40), (5_000, 300)] {
+        let rows = random_rows(count, keys, 17);
+        for group_by in [vec![0], vec![1, 0]] {
+            let expected = model(&rows, &group_by, &calls());
+            let single = spec(&group_by, &calls(), AggregatePhase::Single, false);
+            for (cut, batch_rows, budget, asks) in WAYS {
+                let given = run_within(&single, &events(&rows, 3), cut, batch_rows, budget, asks);
+                let (given, spilled) = given.unwrap_or_else(|e| panic!("{cut} {budget} {asks}: {}", e.chain()));
+                assert!(sorted(given) == expected, "{group_by:?} {cut} {budget} {asks}");
+                let may_fit = count < 2 || (keys < 1000 && !asks) || budget == 1 << 20;
+                assert!(spilled > 0 || may_fit, "{group_by:?} {cut} {budget} {asks}");
+            }
+        }
+    }
+}
+
+#[test]
+fn states_that_do_not_fit_are_spilled() {
+    let rows = random_rows(5_000, 1 << 40, 23);
+    let expected = model(&rows, &[0], &calls());
+    let feed = Feed { cut: 8192, selected: false, restore: None, batch_rows: 8192, parallelism: 1 };
+    let local = spec(&[0], &calls(), AggregatePhase::Local, false);
+    let states = Parallel::new(&local, &[vec![0]], &feed, Arc::new(Unmetered)).unwrap().run(&events(&rows, 3)).unwrap();
+    let states: Vec<Event> = states
+        .into_iter()
+        .map(|element| match element {
+            StreamElement::Batch(batch) => Event::Batch(0, batch),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let global = spec(&[0], &calls(), AggregatePhase::Global, false);
+    for (cut, batch_rows, budget, asks) in WAYS {
+        let (given, spilled) = run_within(&global, &states, cut, batch_rows, budget, asks).unwrap();
+        assert!(sorted(given) == expected, "{cut} {budget} {asks}");
+        assert!(spilled > 0 || budget == 1 << 20);
+    }
+}
+
+#[test]
+fn batches_of_any_size_and_no_keys() {
+    let rows = random_rows(200, 20, 31);
+    for group_by in [vec![], vec![0], vec![1, 0]] {
+        for cut in CUTS {
+            for asks in [false, true] {
+                let single = spec(&group_by, &calls(), AggregatePhase::Single, false);
+                let (given, _) = run_within(&single, &events(&rows, 2), cut, cut, 256 << 10, asks).unwrap();
+                assert_eq!(sorted(given), model(&rows, &group_by, &calls()), "{group_by:?} {cut} {asks}");
+            }
+        }
+    }
 }
 
 fn changes(rows: &[(i8, Row)]) -> Batch {

@@ -24,14 +24,21 @@
 //! * *Counted* semi and anti joins (INTERSECT ALL, EXCEPT ALL): a build row stands for as many rows as its count says, and
 //!   each is used up by one probe row.
 //!
+//! A build side that memory does not hold is spilled by radix partition, with the probe rows that follow ([`spill`]);
+//! then rows come out partition by partition.
+//!
 //! A runtime filter is published once the build side is complete (inner and semi joins only: the others need probe rows
-//! without a partner).
+//! without a partner, and a spilled build side has no table to ask).
 //!
 //! It is an operator of bounded queries: in the middle of its work it has no snapshot and says so.
 //!
 //! Cost: see `flumen_kernels::join_table`, and a gather for each output column.
 
+mod partition;
 mod probe;
+mod spill;
+#[cfg(test)]
+mod spill_tests;
 #[cfg(test)]
 mod tests;
 mod unmatched;
@@ -39,6 +46,7 @@ mod unmatched;
 use std::sync::Arc;
 
 use flumen_core::batch::{Batch, Column};
+use flumen_core::element::StreamElement;
 use flumen_core::failure::Failure;
 use flumen_core::ids::CheckpointId;
 use flumen_core::source::RuntimeFilter;
@@ -50,10 +58,13 @@ use flumen_kernels::join_table::{JoinTable, JoinTableOptions};
 use flumen_state::OperatorSnapshot;
 
 use crate::charge::Charge;
-use crate::contract::{InputSelection, Operator, OperatorContext, OperatorFactory, Output, Step};
+use crate::contract::{BlockedReason, InputSelection, Operator, OperatorContext, OperatorFactory, Output, Step};
 use crate::error::{OperatorError, check_columns, input_schema, output_schema};
 use crate::registry::OperatorRegistry;
+use crate::spill::{SPILL_BYTES_MIN, SpillReader, SpillWriter, SpilledRows};
+use partition::Progress;
 use probe::{PairFilter, Probe, ProbeSpec, Source};
+use spill::{BuildLayout, SpilledJoin};
 
 const NAME: &str = "hash join";
 const BUILD: usize = 0;
@@ -132,7 +143,12 @@ impl OperatorFactory for Factory {
             build_schema: Arc::new(Schema::new(kept.iter().map(|c| build.fields[*c].clone()).collect())),
             rows: Vec::new(),
             charge: Charge::new(&context.memory),
+            build_has_ended: false,
             table: None,
+            spilled: None,
+            finished: None,
+            probe_schema: Arc::clone(probe),
+            context: context.clone(),
             probe: Probe::new(
                 ProbeSpec {
                     kind: payload.kind,
@@ -186,8 +202,14 @@ struct HashJoin {
     /// Build rows until the build side has ended.
     rows: Vec<Batch>,
     charge: Charge,
-    /// Once the build side has ended.
+    build_has_ended: bool,
+    /// Once the build side has ended, unless it is spilled.
     table: Option<JoinTable>,
+    spilled: Option<SpilledJoin>,
+    /// What had to come to its end before a table could be given up: it comes out before anything else.
+    finished: Option<(SpilledRows, SpillReader)>,
+    probe_schema: SchemaRef,
+    context: OperatorContext,
     probe: Probe,
     filter_id: Option<u32>,
     published: Option<(u32, RuntimeFilter)>,
@@ -205,15 +227,56 @@ impl HashJoin {
         let columns: Vec<Column> = self.kept.iter().map(|column| batch.column(*column).clone()).collect();
         let rows = batch.with_columns(Arc::clone(&self.build_schema), columns).with_row_kinds(None);
         let rows = compact(&rows)?;
-        self.charge.add(rows.memory_size())?;
-        self.rows.push(rows);
-        Ok(())
+        let facts = &mut self.probe.facts;
+        facts.is_empty = false;
+        facts.has_null_key |=
+            self.probe.spec.null_aware && self.build_keys.iter().any(|key| !rows.column(*key).has_no_nulls());
+        if let Some(spilled) = &mut self.spilled {
+            return spilled.push_build(&rows);
+        }
+        let bytes = self.charge.bytes() + rows.memory_size();
+        let is_little = bytes < SPILL_BYTES_MIN;
+        let has_room = !self.charge.is_asked()
+            && (self.charge.set_spillable(bytes).is_ok() || (is_little && self.charge.set(bytes).is_ok()));
+        if has_room {
+            self.rows.push(rows);
+            self.charge.set_revocable(bytes);
+            return Ok(());
+        }
+        self.spill_rows()?.push_build(&rows)
     }
 
+    /// Writes the build rows so far; those to come follow them.
+    fn spill_rows(&mut self) -> Result<&mut SpilledJoin, Failure> {
+        self.charge.set_revocable(0);
+        let mut spilled = self.spilled_join();
+        for rows in std::mem::take(&mut self.rows) {
+            spilled.push_build(&rows)?;
+            self.charge.set(self.charge.bytes().saturating_sub(rows.memory_size()))?;
+        }
+        self.charge.set(0)?;
+        Ok(self.spilled.insert(spilled))
+    }
+
+    fn spilled_join(&self) -> SpilledJoin {
+        let with_matched = self.kind == JoinKind::Full;
+        let layout = BuildLayout::new(&self.build_schema, &self.build_keys, self.options, with_matched);
+        SpilledJoin::new(layout, &self.probe_schema, &self.probe.spec.keys, &self.context)
+    }
+
+    /// The build side has ended.
     fn build(&mut self) -> Result<(), Failure> {
+        if let Some(spilled) = &mut self.spilled {
+            return spilled.end_build();
+        }
         let rows: usize = self.rows.iter().map(Batch::num_rows).sum();
         // Each step has the rows twice: batches and their concatenation, then that and the table.
-        self.charge.set(self.charge.bytes() * 2 + rows * DIRECTORY_ROW_BYTES)?;
+        let needed = self.charge.bytes() * 2 + rows * DIRECTORY_ROW_BYTES;
+        let is_little = needed < SPILL_BYTES_MIN;
+        let has_room = self.charge.set_spillable(needed).is_ok() || (is_little && self.charge.set(needed).is_ok());
+        if !has_room {
+            return self.spill_rows()?.end_build();
+        }
         let all = match self.rows.as_slice() {
             [only] => only.clone(),
             batches => concat(&self.build_schema, batches)?,
@@ -221,12 +284,28 @@ impl HashJoin {
         self.rows = Vec::new();
         let table = JoinTable::build(&all, self.build_keys.clone(), self.options)?;
         drop(all);
-        self.charge.set(table.memory_size())?;
         if let Some(id) = self.filter_id {
             self.published = table.runtime_filter()?.map(|filter| (id, filter));
         }
         self.probe.begin(&table)?;
+        if self.charge.set(table.memory_size()).is_err() {
+            // A directory over a wide span of keys.
+            return self.spill_table(table);
+        }
+        self.charge.set_revocable(table.memory_size());
         self.table = Some(table);
+        Ok(())
+    }
+
+    /// Writes the build rows of a table, and all probe rows to come.
+    fn spill_table(&mut self, table: JoinTable) -> Result<(), Failure> {
+        self.charge.set_revocable(0);
+        let mut spilled = self.spilled_join();
+        spilled.push_table(&table, &self.probe)?;
+        drop(table);
+        self.charge.set(0)?;
+        spilled.end_build()?;
+        self.spilled = Some(spilled);
         Ok(())
     }
 
@@ -245,7 +324,37 @@ impl HashJoin {
     fn drop_table(&mut self) -> Result<(), Failure> {
         self.table = None;
         self.rows = Vec::new();
+        self.charge.set_revocable(0);
         self.charge.set(0)
+    }
+
+    /// Gives up the table in memory: what is under way comes to its end in a file, then its rows are spilled.
+    fn give_up_table(&mut self, writer: &mut SpillWriter) -> Result<(), Failure> {
+        let mut out = Output::default();
+        if self.unmatched.is_some() {
+            while self.continue_unmatched(&mut out)? == Step::HasMoreOutput {
+                write_output(&mut out, writer)?;
+            }
+            return write_output(&mut out, writer);
+        }
+        while self.probe.is_under_way() {
+            let _ = self.continue_probe(&mut out)?;
+            write_output(&mut out, writer)?;
+        }
+        match self.table.take() {
+            Some(table) => self.spill_table(table),
+            None => Ok(()),
+        }
+    }
+
+    /// The next of what came to its end in a file.
+    fn give_finished(&mut self, out: &mut Output) -> Result<bool, Failure> {
+        let Some((rows, reader)) = &mut self.finished else { return Ok(false) };
+        match reader.next(rows)? {
+            Some(batch) => out.emit(batch),
+            None => self.finished = None,
+        }
+        Ok(true)
     }
 
     fn continue_probe(&mut self, out: &mut Output) -> Result<Step, Failure> {
@@ -256,45 +365,68 @@ impl HashJoin {
     }
 }
 
+/// Takes what is in the slot to a file.
+fn write_output(out: &mut Output, writer: &mut SpillWriter) -> Result<(), Failure> {
+    match out.take() {
+        Some(StreamElement::Batch(batch)) => writer.push(&batch),
+        _ => Ok(()),
+    }
+}
+
 impl Operator for HashJoin {
     fn is_satisfied(&self) -> bool {
         let needs_partner = matches!(self.kind, JoinKind::Inner | JoinKind::LeftSemi);
-        self.table
-            .as_ref()
-            .is_some_and(|table| (needs_partner && table.num_rows() == 0) || self.probe.refuses_all(table))
+        self.build_has_ended
+            && !self.has_ended
+            && ((needs_partner && self.probe.facts.is_empty) || self.probe.refuses_all())
     }
 
     fn input_selection(&self) -> InputSelection {
-        InputSelection::Only(if self.table.is_none() && !self.has_ended { BUILD } else { PROBE })
+        InputSelection::Only(if self.build_has_ended { PROBE } else { BUILD })
     }
 
     fn process(&mut self, input: usize, batch: Batch, out: &mut Output) -> Result<Step, Failure> {
-        match (input, &self.table) {
-            (BUILD, _) => {
-                self.take_build_rows(&batch)?;
-                Ok(Step::Done)
-            }
-            (_, Some(table)) => {
-                if batch.flags().has_deletes && !self.probe.takes_changes() {
-                    return Err(OperatorError::Retraction { operator: "the probe side of this hash join" }.into());
-                }
+        if input == BUILD {
+            self.take_build_rows(&batch)?;
+            return Ok(Step::Done);
+        }
+        if batch.flags().has_deletes && !self.probe.takes_changes() {
+            return Err(OperatorError::Retraction { operator: "the probe side of this hash join" }.into());
+        }
+        match (&self.table, &mut self.spilled) {
+            (Some(table), _) => {
                 self.probe.start(table, batch);
                 self.continue_probe(out)
             }
-            (_, None) => Err(Failure::bug("hash join: probe rows came before the build side had ended")),
+            (None, Some(spilled)) => {
+                spilled.push_probe(&batch)?;
+                Ok(Step::Done)
+            }
+            (None, None) => Err(Failure::bug("hash join: probe rows came before the build side had ended")),
         }
     }
 
     fn resume(&mut self, out: &mut Output) -> Result<Step, Failure> {
-        match self.unmatched {
-            Some(_) => self.continue_unmatched(out),
-            None => self.continue_probe(out),
+        if self.give_finished(out)? {
+            return Ok(Step::HasMoreOutput);
+        }
+        match (&mut self.spilled, self.unmatched) {
+            (Some(spilled), _) if self.has_ended => match spilled.next(&mut self.probe, out)? {
+                Progress::Finished => {
+                    self.spilled = None;
+                    Ok(Step::Done)
+                }
+                Progress::Blocked => Ok(Step::Blocked(BlockedReason::Memory)),
+                Progress::More | Progress::TooLarge => Ok(Step::HasMoreOutput),
+            },
+            (_, Some(_)) => self.continue_unmatched(out),
+            (_, None) => self.continue_probe(out),
         }
     }
 
     fn end_of_input(&mut self, input: usize, _out: &mut Output) -> Result<Step, Failure> {
         if input == BUILD {
-            if self.table.is_none() && !self.has_ended {
+            if !std::mem::replace(&mut self.build_has_ended, true) && !self.has_ended {
                 self.build()?;
             }
         } else {
@@ -308,13 +440,44 @@ impl Operator for HashJoin {
     }
 
     fn finish(&mut self, out: &mut Output) -> Result<Step, Failure> {
+        if let Some(spilled) = &mut self.spilled {
+            spilled.end_probe()?;
+            return self.resume(out);
+        }
         self.unmatched = (self.kind == JoinKind::Full).then_some(0);
         self.continue_unmatched(out)
     }
 
+    fn revoke_memory(&mut self, _bytes: usize) -> Result<usize, Failure> {
+        if !self.charge.is_asked() {
+            return Ok(0);
+        }
+        let held = self.charge.bytes();
+        let mut writer = SpillWriter::new(&self.context.spill, &self.probe.output);
+        let freed = if let Some(spilled) = &mut self.spilled {
+            spilled.revoke(&mut self.probe, &mut |out| write_output(out, &mut writer))?
+        } else if self.table.is_some() {
+            self.give_up_table(&mut writer)?;
+            held
+        } else if !self.rows.is_empty() {
+            self.spill_rows()?;
+            held
+        } else {
+            0
+        };
+        self.charge.set_revocable(0);
+        if writer.rows() > 0 {
+            // What was finished earlier has all come out: nothing is under way before.
+            let rows = writer.finish()?;
+            let reader = rows.reader();
+            self.finished = Some((rows, reader));
+        }
+        Ok(freed)
+    }
+
     fn snapshot(&mut self, _checkpoint: CheckpointId) -> Result<OperatorSnapshot, Failure> {
         // Untouched, or done.
-        if self.table.is_none() && self.rows.is_empty() {
+        if self.table.is_none() && self.rows.is_empty() && self.spilled.is_none() && self.finished.is_none() {
             Ok(OperatorSnapshot::default())
         } else {
             Err(OperatorError::NoSnapshot { operator: NAME }.into())

@@ -118,11 +118,20 @@ pub(super) struct ProbeSpec {
     pub(super) count: Option<usize>,
 }
 
+/// What is known of the whole build side, wherever its rows are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BuildFacts {
+    pub(super) is_empty: bool,
+    /// Looked at for null-aware joins only.
+    pub(super) has_null_key: bool,
+}
+
 /// Probes batch after batch.
 pub(super) struct Probe {
     pub(super) spec: ProbeSpec,
     pub(super) output: SchemaRef,
     pub(super) pairs_max: usize,
+    pub(super) facts: BuildFacts,
     cursor: ProbeCursor,
     pairs: Pairs,
     /// Probe rows of the batch that have a partner; not for inner joins.
@@ -130,8 +139,10 @@ pub(super) struct Probe {
     /// Build rows that have had a partner; for full joins.
     pub(super) build_matched: MatchBitmap,
     /// By build row, how many more probe rows it can match; for counted joins.
-    left_over: Vec<i64>,
+    pub(super) left_over: Vec<i64>,
     current: Option<Current>,
+    /// Which rows of the batch that met a piece of the build side have a partner, when it is done.
+    piece: Option<MatchBitmap>,
 }
 
 /// The batch that is being probed.
@@ -139,6 +150,8 @@ struct Current {
     batch: Batch,
     hashes: Option<ScalarBuffer<u64>>,
     stage: Stage,
+    /// The table is a piece of the build side: what depends on all of it does not come out.
+    is_piece: bool,
 }
 
 #[derive(PartialEq)]
@@ -155,12 +168,14 @@ impl Probe {
             spec,
             output,
             pairs_max: batch_rows.max(1),
+            facts: BuildFacts { is_empty: true, has_null_key: false },
             cursor: ProbeCursor::default(),
             pairs: Pairs::default(),
             matched: MatchBitmap::new(0),
             build_matched: MatchBitmap::new(0),
             left_over: Vec::new(),
             current: None,
+            piece: None,
         }
     }
 
@@ -178,8 +193,8 @@ impl Probe {
     }
 
     /// Whether no probe row can come out: NOT IN over values of which one is NULL is never true.
-    pub(super) fn refuses_all(&self, table: &JoinTable) -> bool {
-        self.spec.null_aware && table.has_unmatchable_rows()
+    pub(super) fn refuses_all(&self) -> bool {
+        self.spec.null_aware && self.facts.has_null_key
     }
 
     /// Whether probe rows may be changes: not if a build row remembers which rows it has met.
@@ -189,15 +204,36 @@ impl Probe {
 
     /// Begins a batch; the one before is complete.
     pub(super) fn start(&mut self, table: &JoinTable, batch: Batch) {
-        if self.refuses_all(table) {
-            return;
-        }
-        let hashes = table.needs_hashes().then(|| hash_batch(&batch, &self.spec.keys));
         if self.spec.kind != JoinKind::Inner {
             self.matched.reset(batch.physical_rows());
         }
+        self.start_against(table, batch, false);
+    }
+
+    /// Begins a batch against a piece of the build side; `matched` are the rows that have a partner in another piece.
+    pub(super) fn start_piece(&mut self, table: &JoinTable, batch: Batch, matched: MatchBitmap) {
+        self.matched = matched;
+        self.start_against(table, batch, true);
+    }
+
+    /// What [`Self::start_piece`] was given, with the rows that have a partner in this piece; once, when it is done.
+    pub(super) fn take_piece(&mut self) -> Option<MatchBitmap> {
+        self.piece.take()
+    }
+
+    fn start_against(&mut self, table: &JoinTable, batch: Batch, is_piece: bool) {
+        if self.refuses_all() {
+            self.piece = is_piece.then(|| std::mem::replace(&mut self.matched, MatchBitmap::new(0)));
+            return;
+        }
+        let hashes = table.needs_hashes().then(|| hash_batch(&batch, &self.spec.keys));
         let stage = if table.num_rows() == 0 { Stage::Rest } else { Stage::Pairs };
-        self.current = Some(Current { batch, hashes, stage });
+        self.current = Some(Current { batch, hashes, stage, is_piece });
+    }
+
+    /// Whether a batch is under way.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.current.is_some()
     }
 
     /// The next piece of the batch.
@@ -206,7 +242,7 @@ impl Probe {
         if current.stage == Stage::Pairs {
             let is_finished = self.find_pairs(table, &current, out)?;
             if is_finished {
-                if self.spec.kind == JoinKind::Inner {
+                if self.spec.kind == JoinKind::Inner && !current.is_piece {
                     return Ok(Step::Done);
                 }
                 current.stage = Stage::Rest;
@@ -216,8 +252,23 @@ impl Probe {
                 return Ok(Step::HasMoreOutput);
             }
         }
-        self.emit_rest(table, &current.batch, out)?;
+        if current.is_piece {
+            self.piece = Some(std::mem::replace(&mut self.matched, MatchBitmap::new(0)));
+        } else {
+            self.emit_rest(&current.batch, out)?;
+        }
         Ok(Step::Done)
+    }
+
+    /// What of a batch comes out when all pieces have met it; `matched` are its rows with a partner in any.
+    pub(super) fn emit_rest_of(
+        &mut self,
+        batch: &Batch,
+        matched: MatchBitmap,
+        out: &mut Output,
+    ) -> Result<(), Failure> {
+        self.matched = matched;
+        if self.refuses_all() { Ok(()) } else { self.emit_rest(batch, out) }
     }
 
     /// One round; answers whether it was the last.
@@ -288,14 +339,14 @@ impl Probe {
     }
 
     /// Probe rows by whether they have a partner; their columns are not touched.
-    fn emit_rest(&self, table: &JoinTable, batch: &Batch, out: &mut Output) -> Result<(), Failure> {
+    fn emit_rest(&self, batch: &Batch, out: &mut Output) -> Result<(), Failure> {
         let mut selection: Option<Selection> = match self.spec.kind {
             JoinKind::Inner => return Ok(()),
             JoinKind::LeftMark => batch.selection().cloned(),
             JoinKind::LeftSemi => Some(self.matched.marked(batch.selection())),
             _ => Some(self.matched.unmarked(batch.selection())),
         };
-        if self.spec.null_aware && table.num_rows() > 0 {
+        if self.spec.null_aware && !self.facts.is_empty {
             selection = selection.map(|rows| without_nulls(rows, batch.column(self.spec.keys[0])));
         }
         if selection.as_ref().is_some_and(|rows| rows.is_empty()) {

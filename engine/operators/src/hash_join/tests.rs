@@ -15,9 +15,9 @@ use crate::testing::{
 };
 
 /// Two keys and a value.
-type Row = (Option<i64>, Option<String>, Option<i64>);
+pub(super) type Row = (Option<i64>, Option<String>, Option<i64>);
 
-const KINDS: [JoinKind; 6] =
+pub(super) const KINDS: [JoinKind; 6] =
     [JoinKind::Inner, JoinKind::Left, JoinKind::LeftSemi, JoinKind::LeftAnti, JoinKind::Full, JoinKind::LeftMark];
 
 fn side(prefix: &str) -> SchemaRef {
@@ -29,13 +29,13 @@ fn side(prefix: &str) -> SchemaRef {
     ])
 }
 
-fn rows_batch(prefix: &str, rows: &[Row]) -> Batch {
+pub(super) fn rows_batch(prefix: &str, rows: &[Row]) -> Batch {
     let arrays =
         vec![ints(rows.iter().map(|r| r.0)), texts(rows.iter().map(|r| r.1.clone())), ints(rows.iter().map(|r| r.2))];
     batch(&side(prefix), arrays)
 }
 
-fn payload(kind: JoinKind, keys: &[usize]) -> HashJoinSpec {
+pub(super) fn payload(kind: JoinKind, keys: &[usize]) -> HashJoinSpec {
     HashJoinSpec {
         kind,
         build_keys: keys.to_vec(),
@@ -50,7 +50,7 @@ fn payload(kind: JoinKind, keys: &[usize]) -> HashJoinSpec {
     }
 }
 
-fn spec(payload: &HashJoinSpec) -> OperatorSpec {
+pub(super) fn spec(payload: &HashJoinSpec) -> OperatorSpec {
     let (build, probe) = (side("b"), side("p"));
     let mut fields = probe.fields.clone();
     if gives_pairs(payload.kind) {
@@ -65,17 +65,17 @@ fn spec(payload: &HashJoinSpec) -> OperatorSpec {
 }
 
 /// `probe value < build value`.
-fn value_is_less() -> Expr {
+pub(super) fn value_is_less() -> Expr {
     Expr::call("lt", vec![Expr::Column(2), Expr::Column(5)], LogicalType::Boolean)
 }
 
-fn row_text(row: &Row) -> [String; 3] {
+pub(super) fn row_text(row: &Row) -> [String; 3] {
     let text = |v: Option<String>| v.unwrap_or("NULL".into());
     [text(row.0.map(|v| v.to_string())), text(row.1.clone()), text(row.2.map(|v| v.to_string()))]
 }
 
 /// The answer by trying every pair.
-fn model(payload: &HashJoinSpec, build: &[Row], probe: &[Row]) -> Vec<String> {
+pub(super) fn model(payload: &HashJoinSpec, build: &[Row], probe: &[Row]) -> Vec<String> {
     let key = |row: &Row| -> Vec<Option<String>> {
         payload.probe_keys.iter().map(|k| if *k == 0 { row.0.map(|v| v.to_string()) } else { row.1.clone() }).collect()
     };
@@ -117,7 +117,7 @@ fn model(payload: &HashJoinSpec, build: &[Row], probe: &[Row]) -> Vec<String> {
     answer
 }
 
-fn random_rows(count: usize, keys: u64, seed: u64) -> Vec<Row> {
+pub(super) fn random_rows(count: usize, keys: u64, seed: u64) -> Vec<Row> {
     let mut numbers = Numbers::new(seed);
     (0..count)
         .map(|_| {
@@ -128,7 +128,7 @@ fn random_rows(count: usize, keys: u64, seed: u64) -> Vec<Row> {
         .collect()
 }
 
-fn events(build: &[Row], probe: &[Row]) -> Vec<Event> {
+pub(super) fn events(build: &[Row], probe: &[Row]) -> Vec<Event> {
     let (half, rest) = build.split_at(build.len() / 2);
     vec![
         Event::Batch(0, rows_batch("b", half)),
@@ -243,7 +243,7 @@ fn not_in_follows_three_valued_logic() {
 }
 
 /// How often `row`'s keys occur among `rows`; NULLs are equal.
-fn occurrences(rows: &[Row], row: &Row) -> usize {
+pub(super) fn occurrences(rows: &[Row], row: &Row) -> usize {
     rows.iter().filter(|r| (r.0, &r.1) == (row.0, &row.1)).count()
 }
 
@@ -395,7 +395,8 @@ fn changes_of_the_probe_side_keep_their_kinds_and_of_the_build_side_are_refused(
 
 #[test]
 fn a_build_side_without_room_is_refused_and_leaves_nothing_behind() {
-    let memory = Limited::new(100_000);
+    // Not even for a row.
+    let memory = Limited::new(20);
     let rows: Vec<Row> = (0..10_000).map(|v| (Some(v), None, Some(v))).collect();
     let feed = Feed { cut: 1000, selected: false, restore: None, batch_rows: 100, parallelism: 1 };
     let join = Parallel::new(&spec(&payload(JoinKind::Inner, &[0])), &[vec![0], vec![0]], &feed, memory.clone());

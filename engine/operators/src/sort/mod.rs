@@ -1,37 +1,36 @@
 //! ORDER BY over bounded input, and Top-N.
 //!
-//! *Sort*: rows are collected compacted, put together, their indices sorted, and gathered piece by piece. The sort is
-//! stable.
+//! *Sort*: rows are collected compacted, put together, their indices sorted, and gathered piece by piece; what memory
+//! does not hold is spilled as sorted runs and merged ([`crate::external_sort`]). The sort is stable.
 //!
 //! *Top-N* (`fetch`): a heap of keys tells which rows of a batch are among the best so far ([`top_rows`]); only these
-//! are kept, and they are put together again whenever more than twice as many are held as needed. For a very large
-//! `fetch` a heap costs more than sorting: then the collected rows are sorted and cut ([`all_rows`]) whenever there are
-//! twice as many.
+//! are kept, and they are put together again whenever more than twice as many are held as needed. They are never
+//! spilled. For a very large `fetch` a heap costs more than sorting: then the collected rows are sorted and cut whenever
+//! there are twice as many.
 //!
 //! The input must be append-only. It is an operator of bounded queries: in the middle of its work it has no snapshot and
-//! says so. Rows are held in memory; if that is refused, the query fails.
+//! says so.
 //!
 //! Cost: see `flumen_kernels::sort`, and a gather.
 
-mod all_rows;
 #[cfg(test)]
 mod tests;
 mod top_rows;
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use flumen_core::batch::{Batch, BatchFlags};
+use flumen_core::batch::Batch;
 use flumen_core::failure::Failure;
 use flumen_core::ids::CheckpointId;
-use flumen_core::spec::relational::{SortKey, SortSpec};
+use flumen_core::spec::relational::SortSpec;
 use flumen_core::spec::{OperatorPayload, OperatorSpec};
-use flumen_core::types::{LogicalType, SchemaRef};
 use flumen_state::OperatorSnapshot;
 
 use crate::contract::{Operator, OperatorContext, OperatorFactory, Output, Step};
 use crate::error::{OperatorError, check_columns, input_schema};
+use crate::external_sort::{ExternalSort, Order, Piece};
 use crate::registry::OperatorRegistry;
-use all_rows::AllRows;
 use top_rows::TopRows;
 
 const NAME: &str = "sort";
@@ -54,14 +53,13 @@ impl OperatorFactory for Factory {
         let payload: SortSpec = spec.payload()?;
         let schema = input_schema(spec, 0, NAME)?;
         check_columns(payload.keys.iter().map(|key| key.column), schema, NAME)?;
-        let types: Vec<LogicalType> = schema.fields.iter().map(|f| f.data_type.clone()).collect();
-        let order = Order { keys: payload.keys, types, schema: Arc::clone(schema) };
+        let order = Order::new(schema, payload.keys);
         let needed = payload.fetch.map(|fetch| payload.offset.saturating_add(fetch));
         let rows: Box<dyn Collect> = match needed {
             Some(needed) if needed <= HEAP_ROWS_MAX && !order.keys.is_empty() => {
                 Box::new(TopRows::new(order, needed as usize, context)?)
             }
-            _ => Box::new(AllRows::new(order, needed.and_then(|n| usize::try_from(n).ok()), context)),
+            _ => Box::new(ExternalSort::new(order, needed.and_then(|n| usize::try_from(n).ok()), context)),
         };
         Ok(Box::new(Sort {
             rows,
@@ -74,34 +72,44 @@ impl OperatorFactory for Factory {
     }
 }
 
-/// What is sorted by what.
-struct Order {
-    keys: Vec<SortKey>,
-    types: Vec<LogicalType>,
-    schema: SchemaRef,
-}
-
-impl Order {
-    /// What is known of all rows that come out.
-    fn flags(&self) -> BatchFlags {
-        let first = self.keys.first().filter(|key| !key.descending && !key.nulls_first);
-        BatchFlags { sorted_by: first.and_then(|key| u16::try_from(key.column).ok()), ..BatchFlags::default() }
-    }
-}
-
 /// A way to collect rows and give them out in order. One virtual call for a batch.
 trait Collect: Send {
     /// Takes a batch.
     fn push(&mut self, batch: &Batch) -> Result<(), Failure>;
 
-    /// All rows are there; answers how many can be given.
-    fn sort(&mut self) -> Result<usize, Failure>;
+    /// All rows are there; of those in order, `range` will be given.
+    fn sort(&mut self, range: Range<usize>) -> Result<(), Failure>;
 
-    /// Rows `from..to` of the result.
-    fn piece(&self, from: usize, to: usize) -> Result<Batch, Failure>;
+    /// The next of them.
+    fn next(&mut self, rows: usize) -> Result<Piece, Failure>;
+
+    /// The arbiter asks for memory; answers the bytes given back.
+    fn revoke(&mut self) -> Result<usize, Failure>;
 
     /// Gives everything back.
     fn clear(&mut self) -> Result<(), Failure>;
+}
+
+impl Collect for ExternalSort {
+    fn push(&mut self, batch: &Batch) -> Result<(), Failure> {
+        self.push(batch)
+    }
+
+    fn sort(&mut self, range: Range<usize>) -> Result<(), Failure> {
+        self.finish(range)
+    }
+
+    fn next(&mut self, rows: usize) -> Result<Piece, Failure> {
+        self.next(rows)
+    }
+
+    fn revoke(&mut self) -> Result<usize, Failure> {
+        self.revoke()
+    }
+
+    fn clear(&mut self) -> Result<(), Failure> {
+        self.clear()
+    }
 }
 
 struct Sort {
@@ -115,11 +123,7 @@ struct Sort {
 
 enum Stage {
     Collecting,
-    /// Rows `next..end` are still to be given.
-    Giving {
-        next: usize,
-        end: usize,
-    },
+    Giving,
     Done,
 }
 
@@ -138,23 +142,29 @@ impl Operator for Sort {
     }
 
     fn resume(&mut self, out: &mut Output) -> Result<Step, Failure> {
-        let Stage::Giving { next, end } = &mut self.stage else { return Ok(Step::Done) };
-        if next < end {
-            let to = (*end).min(*next + self.batch_rows);
-            out.emit(self.rows.piece(*next, to)?);
-            *next = to;
-            return Ok(Step::HasMoreOutput);
+        if !matches!(self.stage, Stage::Giving) {
+            return Ok(Step::Done);
         }
-        self.stage = Stage::Done;
-        self.rows.clear()?;
-        Ok(Step::Done)
+        match self.rows.next(self.batch_rows)? {
+            Piece::Rows(rows) => out.emit(rows),
+            Piece::Working => {}
+            Piece::End => {
+                self.stage = Stage::Done;
+                self.rows.clear()?;
+                return Ok(Step::Done);
+            }
+        }
+        Ok(Step::HasMoreOutput)
     }
 
     fn finish(&mut self, out: &mut Output) -> Result<Step, Failure> {
-        let rows = self.rows.sort()?;
-        let next = self.offset.min(rows);
-        self.stage = Stage::Giving { next, end: next.saturating_add(self.fetch).min(rows) };
+        self.rows.sort(self.offset..self.offset.saturating_add(self.fetch))?;
+        self.stage = Stage::Giving;
         self.resume(out)
+    }
+
+    fn revoke_memory(&mut self, _bytes: usize) -> Result<usize, Failure> {
+        self.rows.revoke()
     }
 
     fn snapshot(&mut self, _checkpoint: CheckpointId) -> Result<OperatorSnapshot, Failure> {

@@ -6,6 +6,7 @@ use flumen_core::spec::relational::{SortKey, SortSpec};
 use flumen_core::types::{LogicalType, SchemaRef};
 
 use super::HEAP_ROWS_MAX;
+use crate::spill::testing::run_within;
 use crate::testing::{Event, Feed, Instance, Limited, Numbers, Parallel, batch, ints, rows_given, schema, texts};
 
 /// Two keys and the position in the input.
@@ -130,13 +131,34 @@ fn top_n_holds_little_more_than_its_rows() {
 }
 
 #[test]
-fn a_sort_without_room_is_refused_and_leaves_nothing_behind() {
-    let memory = Limited::new(1_000_000);
+fn a_sort_without_room_for_a_batch_is_refused_and_leaves_nothing_behind() {
+    let memory = Limited::new(100_000);
     let feed = Feed { cut: 8192, selected: false, restore: None, batch_rows: 8192, parallelism: 1 };
     let sort = Parallel::new(&spec(&[key(0, false, false)], 0, None), &[vec![]], &feed, memory.clone()).unwrap();
     let error = sort.run(&descending(200_000)).unwrap_err();
     assert!(error.chain().contains("top consumer"), "{}", error.chain());
     assert_eq!(memory.held.load(std::sync::atomic::Ordering::Relaxed), 0);
+}
+
+#[test]
+fn the_order_is_the_same_with_little_memory() {
+    let orders = [vec![key(0, false, false)], vec![key(1, true, true), key(0, false, false)], vec![]];
+    for (count, budget) in [(0, 1 << 20), (1, 1 << 20), (9_000, 1 << 20)] {
+        let rows = random_rows(count, 6);
+        let events = [Event::Batch(0, rows_batch(&rows))];
+        for keys in &orders {
+            for (offset, fetch) in [(0, None), (5, Some(30)), (100, Some(HEAP_ROWS_MAX + 1)), (8_990, None)] {
+                let expected = model(&rows, keys, offset, fetch);
+                for (cut, batch_rows, asks) in [(100, 8192, false), (7, 7, false), (1000, 1, false), (1000, 999, true)]
+                {
+                    let spec = spec(keys, offset, fetch);
+                    let (given, spilled) = run_within(&spec, &events, cut, batch_rows, budget, asks).unwrap();
+                    assert!(given == expected, "{keys:?} {offset} {fetch:?} {cut} {asks}");
+                    assert!(spilled > 0 || count < 2 || fetch.is_some_and(|f| f < HEAP_ROWS_MAX));
+                }
+            }
+        }
+    }
 }
 
 #[test]

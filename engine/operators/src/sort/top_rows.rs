@@ -4,6 +4,7 @@
 //! rows are kept as needed, the heap's rows are put together into one store. Amortized, a row is copied twice.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use flumen_core::batch::{Batch, Column};
@@ -11,9 +12,10 @@ use flumen_core::failure::Failure;
 use flumen_kernels::gather::{compact, interleave, take_batch};
 use flumen_kernels::sort::TopN;
 
-use super::{Collect, Order};
+use super::Collect;
 use crate::charge::Charge;
 use crate::contract::OperatorContext;
+use crate::external_sort::{Order, Piece};
 
 /// Rows more than needed that are kept without putting them together.
 const SLACK_ROWS: usize = 8192;
@@ -32,6 +34,8 @@ pub(super) struct TopRows {
     /// Where a row (batch, physical row) lies now (store, row).
     locations: HashMap<(u32, u32), (u32, u32)>,
     charge: Charge,
+    /// Once all rows are there: those of the store that are still to be given.
+    range: Range<usize>,
 }
 
 impl TopRows {
@@ -45,6 +49,7 @@ impl TopRows {
             kept: 0,
             locations: HashMap::new(),
             charge: Charge::new(&context.memory),
+            range: 0..0,
         })
     }
 
@@ -84,14 +89,26 @@ impl Collect for TopRows {
         self.charge()
     }
 
-    fn sort(&mut self) -> Result<usize, Failure> {
+    fn sort(&mut self, range: Range<usize>) -> Result<(), Failure> {
         self.consolidate()?;
-        Ok(self.kept)
+        self.range = range.start.min(self.kept)..range.end.min(self.kept);
+        Ok(())
     }
 
-    fn piece(&self, from: usize, to: usize) -> Result<Batch, Failure> {
+    fn next(&mut self, rows: usize) -> Result<Piece, Failure> {
+        let from = self.range.start;
+        let to = self.range.end.min(from + rows);
+        if from == to {
+            return Ok(Piece::End);
+        }
+        self.range.start = to;
         let piece = self.stores[0].slice(from, to - from);
-        Ok(piece.with_columns(Arc::clone(&self.order.schema), piece.columns().to_vec()).with_flags(self.order.flags()))
+        let columns = piece.columns().to_vec();
+        Ok(Piece::Rows(piece.with_columns(Arc::clone(&self.order.schema), columns).with_flags(self.order.flags())))
+    }
+
+    fn revoke(&mut self) -> Result<usize, Failure> {
+        Ok(0)
     }
 
     fn clear(&mut self) -> Result<(), Failure> {

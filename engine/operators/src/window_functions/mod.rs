@@ -1,7 +1,7 @@
 //! Window functions (`OVER`) over bounded input: values of each row and its neighbours.
 //!
-//! Rows are collected compacted, put together at the end of the input, and sorted by partition keys and order keys; an
-//! exchange by the partition keys has brought each partition into one subtask. What a function sees of that are index
+//! Rows are collected compacted and sorted by partition keys and order keys ([`crate::external_sort`]); an exchange by
+//! the partition keys has brought each partition into one subtask. What a function sees of that are index
 //! vectors: where partitions and groups of peers begin ([`layout`]), and where each row's frame begins and ends
 //! ([`frame`], [`range`]); calls with the same frame share them. Then the calls are computed one by one, each over all
 //! rows, and the rows come out sorted, a batch at a time, with what has been computed. Where little is to be computed
@@ -18,10 +18,14 @@
 //! | other aggregates | a tree of states ([`tree`]) | up to `2 log2(frame)` merges |
 //!
 //! Rows of equal keys come out in the order in which they came in. The input must be append-only. It is an operator of
-//! bounded queries: in the middle of its work it has no snapshot and says so. Rows are held in memory, twice while they
-//! are sorted; if that is refused, the query fails.
+//! bounded queries: in the middle of its work it has no snapshot and says so.
+//!
+//! All rows are computed at once if they fit into memory, twice while they are sorted. Else the sorted rows are spilled
+//! and computed a few partitions at a time ([`chunks`]). A partition that does not fit by itself is refused, and what has
+//! been computed is spilled if the arbiter asks for its memory.
 
 mod aggregate;
+mod chunks;
 mod extreme;
 mod finish;
 mod floats;
@@ -43,7 +47,6 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, Int64Array};
-use arrow_buffer::ScalarBuffer;
 use flumen_core::batch::{Batch, Column};
 use flumen_core::failure::Failure;
 use flumen_core::ids::CheckpointId;
@@ -51,22 +54,22 @@ use flumen_core::spec::relational::SortKey;
 use flumen_core::spec::window::{Count, Frame, Position, WindowCall, WindowFunction, WindowFunctionsSpec};
 use flumen_core::spec::{OperatorPayload, OperatorSpec};
 use flumen_core::types::{LogicalType, SchemaRef};
-use flumen_kernels::gather::{compact, concat, flatten, take_batch};
-use flumen_kernels::sort::sort_indices;
+use flumen_kernels::gather::{flatten, materialize, take_batch};
 use flumen_state::OperatorSnapshot;
 
 use crate::charge::Charge;
 use crate::contract::{Operator, OperatorContext, OperatorFactory, Output, Step};
 use crate::error::{OperatorError, check_columns, input_schema, output_schema};
+use crate::external_sort::{ExternalSort, Order};
 use crate::registry::OperatorRegistry;
+use crate::spill::{SpillReader, SpillWriter, SpilledRows};
+use chunks::{Chunk, Chunks};
 use frame::Frames;
 use layout::Layout;
 use ranking::{Ranking, RankingValues};
 use value::{Pick, PickedValues};
 
 const NAME: &str = "window functions";
-/// Bytes for each row while it is sorted: prefix, index, and the radix sort's copy of both.
-const SORT_ROW_BYTES: usize = 2 * (size_of::<u128>() + size_of::<u32>());
 /// Bytes for each row while a call is computed, beside what it keeps: values in 128 bits, keys of a range and their
 /// targets.
 const WORK_ROW_BYTES: usize = 3 * size_of::<u128>();
@@ -100,16 +103,23 @@ impl OperatorFactory for Factory {
             return Err(OperatorError::Spec { operator: NAME, problem }.into());
         }
         Ok(Box::new(WindowFunctions {
-            spec: payload,
             input: Arc::clone(input),
             output: Arc::clone(output),
+            sort: ExternalSort::new(Order::new(input, sort_keys(&payload)), None, context),
+            chunks: None,
+            spec: payload,
             charge: Charge::new(&context.memory),
             context: context.clone(),
-            batches: Vec::new(),
-            rows: 0,
+            has_rows: false,
             stage: Stage::Collecting,
         }))
     }
+}
+
+/// Partition keys, then order keys.
+fn sort_keys(spec: &WindowFunctionsSpec) -> Vec<SortKey> {
+    let by_partition = |column: &usize| SortKey { column: *column, descending: false, nulls_first: false };
+    spec.partition_by.iter().map(by_partition).chain(spec.order_by.iter().cloned()).collect()
 }
 
 /// The input columns that a function reads.
@@ -210,46 +220,139 @@ struct WindowFunctions {
     input: SchemaRef,
     output: SchemaRef,
     context: OperatorContext,
-    batches: Vec<Batch>,
-    rows: usize,
+    sort: ExternalSort,
+    /// Once it is known that the rows do not all fit.
+    chunks: Option<Chunks>,
+    has_rows: bool,
+    /// What is computed.
     charge: Charge,
     stage: Stage,
 }
 
 enum Stage {
     Collecting,
+    /// A chunk is read.
+    Reading,
     /// Rows from `next` on are still to be given.
     Giving {
         rows: Arc<SortedRows>,
         values: Vec<Box<dyn Values>>,
         next: usize,
     },
+    /// They were spilled with their values.
+    GivingSpilled(SpilledRows, SpillReader),
     Done,
 }
 
 impl WindowFunctions {
-    /// All rows, sorted.
-    fn sort(&mut self) -> Result<SortedRows, Failure> {
-        self.charge.set(self.charge.bytes() * 2 + self.rows * SORT_ROW_BYTES)?;
-        let batches = std::mem::take(&mut self.batches);
-        let all = concat(&self.input, &batches)?;
-        drop(batches);
-        let by_partition = |column: &usize| SortKey { column: *column, descending: false, nulls_first: false };
-        let keys: Vec<SortKey> =
-            self.spec.partition_by.iter().map(by_partition).chain(self.spec.order_by.iter().cloned()).collect();
+    /// All rows have come: they are computed at once if there is room, else chunk by chunk.
+    fn begin(&mut self) -> Result<(), Failure> {
+        self.sort.finish(0..usize::MAX)?;
+        let Some(in_memory) = self.sort.in_memory() else { return self.read_chunks() };
+        let rows = in_memory.rows.num_rows();
+        // Gathered beside the rows as they came, which are charged to the sort as yet.
+        let needed = in_memory.rows.memory_size() + rows * WORK_ROW_BYTES;
+        if self.charge.set_spillable(needed).is_err() {
+            if !self.spec.partition_by.is_empty() {
+                return self.read_chunks();
+            }
+            self.charge.set(needed)?;
+        }
+        let Some(sorted) = self.sort.take_in_memory() else { return self.read_chunks() };
+        let in_order = sorted.indices.iter().enumerate().all(|(position, row)| position as u32 == *row);
+        let batch = if in_order { sorted.rows } else { take_batch(&sorted.rows, &sorted.indices)? };
+        self.sort.clear()?;
+        let rows = self.sorted_rows(batch)?;
+        match self.compute(&rows) {
+            Ok(values) => {
+                self.give(rows, values);
+                Ok(())
+            }
+            Err(_) if !self.spec.partition_by.is_empty() => {
+                // The calls need more than there is for all rows at once.
+                let batch = rows.batch.clone();
+                drop(rows);
+                self.sort.put_back(&batch)?;
+                drop(batch);
+                self.charge.set(0)?;
+                self.read_chunks()
+            }
+            Err(refused) => Err(refused),
+        }
+    }
+
+    fn read_chunks(&mut self) -> Result<(), Failure> {
+        self.sort.spill()?;
+        let charge = Charge::new(&self.context.memory);
+        self.chunks = Some(Chunks::new(&self.input, &self.spec.partition_by, self.spec.calls.len(), charge));
+        self.stage = Stage::Reading;
+        Ok(())
+    }
+
+    /// Bounds of partitions and groups among sorted rows.
+    fn sorted_rows(&mut self, batch: Batch) -> Result<Arc<SortedRows>, Failure> {
         let types: Vec<LogicalType> = self.input.fields.iter().map(|field| field.data_type.clone()).collect();
-        let columns: Vec<&Column> = all.columns().iter().collect();
-        let order = if keys.is_empty() { Vec::new() } else { sort_indices(&columns, &types, self.rows, None, &keys)? };
-        let batch = if order.iter().enumerate().all(|(position, row)| position as u32 == *row) {
-            all
-        } else {
-            take_batch(&all, &ScalarBuffer::from(order))?
-        };
         let partition: Vec<&Column> = self.spec.partition_by.iter().map(|column| batch.column(*column)).collect();
         let order: Vec<&Column> = self.spec.order_by.iter().map(|key| batch.column(key.column)).collect();
-        let layout = Layout::new(&partition, &order, self.rows);
+        let count = batch.num_rows();
+        let layout = Layout::new(&partition, &order, count);
         self.charge.set(batch.memory_size() + layout.bytes())?;
-        Ok(SortedRows { batch, count: self.rows, types, order_by: self.spec.order_by.clone(), layout })
+        Ok(Arc::new(SortedRows { batch, count, types, order_by: self.spec.order_by.clone(), layout }))
+    }
+
+    fn give(&mut self, rows: Arc<SortedRows>, values: Vec<Box<dyn Values>>) {
+        self.charge.set_revocable(self.charge.bytes());
+        self.stage = Stage::Giving { rows, values, next: 0 };
+    }
+
+    /// The next rows of what is computed.
+    fn piece(&mut self) -> Result<Option<Batch>, Failure> {
+        let Stage::Giving { rows, values, next } = &mut self.stage else { return Ok(None) };
+        if *next == rows.count {
+            return Ok(None);
+        }
+        let from = *next;
+        let to = rows.count.min(from + self.context.batch_rows.max(1));
+        let width = self.input.fields.len();
+        let mut computed: Vec<Option<Column>> = values.iter().map(|_| None).collect();
+        let mut columns = Vec::with_capacity(self.spec.projection.len());
+        for column in &self.spec.projection {
+            columns.push(match column.checked_sub(width) {
+                None => Column::Array(rows.batch.column(*column).array().slice(from, to - from)),
+                Some(call) => match &computed[call] {
+                    Some(column) => column.clone(),
+                    None => computed[call].insert(values[call].piece(from..to)?).clone(),
+                },
+            });
+        }
+        *next = to;
+        Ok(Some(Batch::new(Arc::clone(&self.output), columns, to - from)))
+    }
+
+    /// What was computed has been given: goes on to the next chunk.
+    fn end_chunk(&mut self) -> Result<(), Failure> {
+        self.stage = if self.chunks.is_some() { Stage::Reading } else { Stage::Done };
+        self.charge.set_revocable(0);
+        self.charge.set(0)
+    }
+
+    fn read_chunk(&mut self) -> Result<(), Failure> {
+        let Some(chunks) = &mut self.chunks else { return Ok(()) };
+        match chunks.next(&mut self.sort)? {
+            Chunk::Working => {}
+            Chunk::Rows(batch) => {
+                let batch = materialize(&batch)?;
+                let rows = self.sorted_rows(batch)?;
+                let values = self.compute(&rows)?;
+                self.give(rows, values);
+            }
+            Chunk::End => {
+                self.stage = Stage::Done;
+                self.chunks = None;
+                self.sort.clear()?;
+            }
+        }
+        Ok(())
     }
 
     /// All calls over the sorted rows.
@@ -317,52 +420,62 @@ impl Operator for WindowFunctions {
         if batch.flags().has_deletes {
             return Err(OperatorError::Retraction { operator: NAME }.into());
         }
-        let batch = compact(&batch.with_row_kinds(None))?.with_hashes(None);
-        self.charge.add(batch.memory_size())?;
-        self.rows += batch.num_rows();
-        self.batches.push(batch);
+        self.has_rows = true;
+        self.sort.push(&batch.with_row_kinds(None))?;
         Ok(Step::Done)
     }
 
     fn resume(&mut self, out: &mut Output) -> Result<Step, Failure> {
-        let Stage::Giving { rows, values, next } = &mut self.stage else { return Ok(Step::Done) };
-        if *next < rows.count {
-            let from = *next;
-            let to = rows.count.min(from + self.context.batch_rows.max(1));
-            let width = self.input.fields.len();
-            let mut computed: Vec<Option<Column>> = values.iter().map(|_| None).collect();
-            let mut columns = Vec::with_capacity(self.spec.projection.len());
-            for column in &self.spec.projection {
-                columns.push(match column.checked_sub(width) {
-                    None => Column::Array(rows.batch.column(*column).array().slice(from, to - from)),
-                    Some(call) => match &computed[call] {
-                        Some(column) => column.clone(),
-                        None => computed[call].insert(values[call].piece(from..to)?).clone(),
-                    },
-                });
-            }
-            out.emit(Batch::new(Arc::clone(&self.output), columns, to - from));
-            *next = to;
-            return Ok(Step::HasMoreOutput);
+        match &mut self.stage {
+            Stage::Collecting | Stage::Done => return Ok(Step::Done),
+            Stage::Reading => self.read_chunk()?,
+            Stage::Giving { .. } => match self.piece()? {
+                Some(batch) => out.emit(batch),
+                None => self.end_chunk()?,
+            },
+            Stage::GivingSpilled(rows, reader) => match reader.next(rows)? {
+                Some(batch) => out.emit(batch),
+                None => self.end_chunk()?,
+            },
         }
-        self.stage = Stage::Done;
-        self.charge.set(0)?;
-        Ok(Step::Done)
+        Ok(if matches!(self.stage, Stage::Done) { Step::Done } else { Step::HasMoreOutput })
     }
 
     fn finish(&mut self, out: &mut Output) -> Result<Step, Failure> {
-        if self.rows == 0 {
+        if !self.has_rows {
             self.stage = Stage::Done;
             return Ok(Step::Done);
         }
-        let rows = Arc::new(self.sort()?);
-        let values = self.compute(&rows)?;
-        self.stage = Stage::Giving { rows, values, next: 0 };
+        self.begin()?;
         self.resume(out)
     }
 
+    fn revoke_memory(&mut self, _bytes: usize) -> Result<usize, Failure> {
+        if !self.charge.is_asked() {
+            return Ok(0);
+        }
+        let freed = match &self.stage {
+            Stage::Collecting => self.sort.spill()?,
+            Stage::Giving { .. } => {
+                let held = self.charge.bytes();
+                let mut writer = SpillWriter::new(&self.context.spill, &self.output);
+                while let Some(batch) = self.piece()? {
+                    writer.push(&batch)?;
+                }
+                let rows = writer.finish()?;
+                let reader = rows.reader();
+                self.stage = Stage::GivingSpilled(rows, reader);
+                self.charge.set(0)?;
+                held
+            }
+            _ => 0,
+        };
+        self.charge.set_revocable(0);
+        Ok(freed)
+    }
+
     fn snapshot(&mut self, _checkpoint: CheckpointId) -> Result<OperatorSnapshot, Failure> {
-        if self.rows > 0 && !matches!(self.stage, Stage::Done) {
+        if self.has_rows && !matches!(self.stage, Stage::Done) {
             return Err(OperatorError::NoSnapshot { operator: NAME }.into());
         }
         Ok(OperatorSnapshot::default())

@@ -286,17 +286,15 @@ impl OperatorChain {
         self.links.iter_mut().filter_map(|l| l.operator.take_runtime_filter()).collect()
     }
 
-    /// Asks the operators for memory, the last of the chain first (it holds what is oldest), until enough is given.
+    /// Passes on that the arbiter has asked for memory; each operator knows whether it was meant. Also in the middle of
+    /// the chain's work, between any two calls.
     ///
     /// # Errors
     /// If spilling fails.
     pub fn revoke_memory(&mut self, bytes: usize) -> Result<usize, Failure> {
         let mut freed = 0;
         for link in self.links.iter_mut().rev() {
-            if freed >= bytes {
-                break;
-            }
-            freed += link.operator.revoke_memory(bytes - freed)?;
+            freed += link.operator.revoke_memory(bytes)?;
         }
         Ok(freed)
     }

@@ -185,6 +185,14 @@ impl Task {
                     self.hooks.cancelled();
                     return Ok(Some(TaskStep::Finished));
                 }
+                // Whoever waits for the memory may be why this chain is blocked, so it is asked in the middle of its work.
+                Mail::RevokeMemory(bytes) if self.chain.is_some() => {
+                    let bytes = *bytes;
+                    self.mail.remove(index);
+                    if let Some(chain) = &mut self.chain {
+                        chain.revoke_memory(bytes)?;
+                    }
+                }
                 Mail::Opened(_) | Mail::Fail(_) => match self.mail.remove(index) {
                     Some(Mail::Opened(chain)) => {
                         self.chain = Some(chain?);
@@ -225,10 +233,7 @@ impl Task {
             }
             Mail::RuntimeFilter(filter, bounds) => chain.runtime_filter(filter, &bounds),
             Mail::Stop(mode) => self.source_stop = Some(mode),
-            Mail::RevokeMemory(bytes) => {
-                chain.revoke_memory(bytes)?;
-            }
-            Mail::Opened(_) | Mail::Cancel | Mail::Fail(_) => {}
+            Mail::Opened(_) | Mail::Cancel | Mail::Fail(_) | Mail::RevokeMemory(_) => {}
         }
         Ok(true)
     }

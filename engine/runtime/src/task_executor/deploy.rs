@@ -93,7 +93,7 @@ fn open(shared: &Arc<Shared>, opening: Opening) {
 
 fn build(shared: &Arc<Shared>, opening: Opening) -> Result<OperatorChain, Failure> {
     let services = &shared.services;
-    let Opening { descriptor, task, options, budget, writers, metrics, waker, .. } = opening;
+    let Opening { descriptor, task, options, budget, writers, metrics, waker, mailbox } = opening;
     let vertex = &descriptor.task.vertex;
     let info = TaskInfo {
         attempt: descriptor.attempt,
@@ -111,6 +111,10 @@ fn build(shared: &Arc<Shared>, opening: Opening) -> Result<OperatorChain, Failur
     let mut links = Vec::with_capacity(vertex.operators.len());
     for (chained, (_, _, metrics)) in vertex.operators.iter().zip(metrics) {
         let reservation = Arc::new(budget.reserve(&chained.name));
+        let asked = mailbox.clone();
+        reservation.on_revocation(Arc::new(move |bytes| {
+            asked.send(Mail::RevokeMemory(usize::try_from(bytes).unwrap_or(usize::MAX)));
+        }));
         let context = OperatorContext {
             task: info.clone(),
             uid: chained.uid.clone(),
@@ -118,6 +122,7 @@ fn build(shared: &Arc<Shared>, opening: Opening) -> Result<OperatorChain, Failur
             batch_rows: options.batch_rows,
             memory: Arc::new(ReservationMeter(Arc::clone(&reservation))),
             pages: Arc::new(SegmentPages::new(reservation)),
+            spill: services.spill.of_operator(&format!("{}/{}", budget.name(), chained.name), metrics.spilled()),
             functions: Arc::clone(&services.functions),
             blocking: Arc::clone(&services.blocking),
             waker: waker.clone(),

@@ -30,6 +30,7 @@ use flumen_kernels::expr::FunctionRegistry;
 use flumen_memory::MemoryManager;
 use flumen_network::{PartitionConfig, ShuffleEnvironment};
 use flumen_operators::registry::OperatorRegistry;
+use flumen_operators::spill::SpillSpace;
 use flumen_state::{OperatorSnapshot, RestoredState};
 use parking_lot::Mutex;
 
@@ -99,6 +100,8 @@ pub struct TaskExecutorServices {
     pub snapshots: Arc<dyn SnapshotStore>,
     /// Managed memory.
     pub memory: MemoryManager,
+    /// Where operators spill to.
+    pub spill: SpillSpace,
     /// Seed of what is random in partitioners.
     pub seed: u64,
 }

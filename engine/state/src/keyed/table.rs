@@ -60,6 +60,11 @@ impl KeyedTable {
         self
     }
 
+    /// Changes that guess for a table that is filled anew; zero takes it back.
+    pub fn set_expected_groups(&mut self, groups: usize) {
+        self.expected_groups = groups;
+    }
+
     /// The key columns.
     #[must_use]
     pub fn key_fields(&self) -> &[Field] {

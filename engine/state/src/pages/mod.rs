@@ -7,6 +7,7 @@
 mod bytes;
 mod column;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use flumen_core::failure::Failure;
@@ -46,11 +47,18 @@ pub trait PageSource: Send + Sync {
         let _ = pages;
         Ok(None)
     }
+
+    /// Whether what is asked for from now on would be spilled if it were refused: then it is refused earlier, so that
+    /// others find room ([`MemoryMeter::resize_spillable`]).
+    fn set_spillable(&self, is_spillable: bool) {
+        let _ = is_spillable;
+    }
 }
 
 /// Heap pages charged to a [`MemoryMeter`].
 pub struct MeteredPages {
     meter: Arc<dyn MemoryMeter>,
+    is_spillable: AtomicBool,
     /// Bytes charged now. The lock is held while the meter is told, so that it sees totals in order; taken per page.
     held: Mutex<usize>,
 }
@@ -59,7 +67,7 @@ impl MeteredPages {
     /// Pages charged to `meter`.
     #[must_use]
     pub fn new(meter: Arc<dyn MemoryMeter>) -> Self {
-        Self { meter, held: Mutex::new(0) }
+        Self { meter, is_spillable: AtomicBool::new(false), held: Mutex::new(0) }
     }
 
     /// Pages that nobody counts; for tools and tests.
@@ -78,9 +86,17 @@ impl MeteredPages {
 impl PageSource for MeteredPages {
     fn charge(&self, bytes: usize) -> Result<(), Failure> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        self.meter.resize(*held, *held + bytes)?;
+        if self.is_spillable.load(Ordering::Relaxed) {
+            self.meter.resize_spillable(*held, *held + bytes)?;
+        } else {
+            self.meter.resize(*held, *held + bytes)?;
+        }
         *held += bytes;
         Ok(())
+    }
+
+    fn set_spillable(&self, is_spillable: bool) {
+        self.is_spillable.store(is_spillable, Ordering::Relaxed);
     }
 
     fn discharge(&self, bytes: usize) {
@@ -95,19 +111,30 @@ impl PageSource for MeteredPages {
 /// Pages from a reservation of managed memory: segments of the arena for whole pages, heap for smaller pieces.
 pub struct SegmentPages {
     reservation: Arc<Reservation>,
+    is_spillable: AtomicBool,
 }
 
 impl SegmentPages {
     /// Pages charged to `reservation`, which may be charged with other things, too.
     #[must_use]
     pub fn new(reservation: Arc<Reservation>) -> Self {
-        Self { reservation }
+        Self { reservation, is_spillable: AtomicBool::new(false) }
+    }
+
+    fn is_spillable(&self) -> bool {
+        self.is_spillable.load(Ordering::Relaxed)
     }
 }
 
 impl PageSource for SegmentPages {
     fn charge(&self, bytes: usize) -> Result<(), Failure> {
-        self.reservation.try_grow(bytes as u64).map_err(refused)
+        let bytes = bytes as u64;
+        let grown = if self.is_spillable() {
+            self.reservation.try_grow_spillable(bytes)
+        } else {
+            self.reservation.try_grow(bytes)
+        };
+        grown.map_err(refused)
     }
 
     fn discharge(&self, bytes: usize) {
@@ -115,12 +142,21 @@ impl PageSource for SegmentPages {
     }
 
     fn segment(&self, pages: usize) -> Result<Option<MemorySegment>, Failure> {
-        match self.reservation.allocate(pages) {
+        let segment = if self.is_spillable() {
+            self.reservation.allocate_spillable(pages)
+        } else {
+            self.reservation.allocate(pages)
+        };
+        match segment {
             Ok(segment) => Ok(Some(segment)),
             // No run of the arena is that long; single pages always are.
             Err(MemoryError::ArenaExhausted { .. }) if pages > 1 => Ok(None),
             Err(error) => Err(refused(error)),
         }
+    }
+
+    fn set_spillable(&self, is_spillable: bool) {
+        self.is_spillable.store(is_spillable, Ordering::Relaxed);
     }
 }
 

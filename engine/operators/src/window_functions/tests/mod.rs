@@ -14,6 +14,7 @@ use flumen_core::types::{Field, LogicalType, Schema, SchemaRef};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::spill::testing::run_within;
 use crate::testing::{Event, Feed, Instance, Limited, Numbers, Parallel, batch, ints, rows_given, schema, texts};
 use model::{Row, model};
 
@@ -398,18 +399,43 @@ fn without_room_it_is_refused_and_leaves_nothing_behind() {
     let events: Vec<Event> = rows.chunks(8192).map(|rows| Event::Batch(0, rows_batch(rows))).collect();
     let calls = framed_calls(&frames()[4]);
     let feed = Feed { cut: 8192, selected: false, restore: None, batch_rows: 8192, parallelism: 1 };
-    let spec = spec(&[P], &[key(O, false, false)], calls);
+    // One partition, which is not divided.
+    let spec = spec(&[], &[key(O, false, false)], calls);
     // Refused while rows come, while they are sorted, and while functions are computed; until there is enough.
     let (mut limit, mut refused) = (1_000_000, 0);
     loop {
         let memory = Limited::new(limit);
-        let outcome = Parallel::new(&spec, &[vec![P]], &feed, memory.clone()).unwrap().run(&events);
+        let outcome = Parallel::new(&spec, &[vec![]], &feed, memory.clone()).unwrap().run(&events);
         assert_eq!(memory.held.load(Ordering::Relaxed), 0, "all memory is given back");
         let Err(error) = outcome else { break };
         assert!(error.chain().contains("top consumer"), "{}", error.chain());
         (limit, refused) = (limit + 1_000_000, refused + 1);
     }
     assert!((8..40).contains(&refused), "{limit} bytes are enough");
+}
+
+#[test]
+fn partitions_that_do_not_fit_together_are_computed_one_after_the_other() {
+    for (count, partitions) in [(0, 1), (1, 1), (4_000, 1_000), (4_000, 40)] {
+        let rows = random_rows(count, partitions, 1000, 2);
+        let mut calls = placed_calls();
+        calls.extend(framed_calls(&frames()[4]));
+        let order = [key(O, false, false)];
+        let expected = model(&rows, &[P], &order, &calls);
+        let spec = spec(&[P], &order, calls);
+        let events = [Event::Batch(0, rows_batch(&rows))];
+        for (cut, batch_rows, budget, asks) in [
+            (500, 8192, 1 << 20, false),
+            (7, 100, 1 << 20, false),
+            (500, 100, 64 << 20, true),
+            (500, 1, 64 << 20, false),
+        ] {
+            let (given, spilled) = run_within(&spec, &events, cut, batch_rows, budget, asks)
+                .unwrap_or_else(|error| panic!("{partitions} {cut} {budget} {asks}: {}", error.chain()));
+            assert!(given == expected, "{partitions} {cut} {budget} {asks}");
+            assert!(spilled > 0 || count < 2 || budget > 1 << 20);
+        }
+    }
 }
 
 #[test]
