@@ -13,6 +13,7 @@ pub(crate) mod windows;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use arrow_schema::DataType;
@@ -55,12 +56,14 @@ pub(crate) struct Binder<'a> {
     views: RefCell<HashMap<String, Arc<view::BoundView>>>,
     /// Views that are being bound, the outermost first.
     open_views: RefCell<Vec<String>>,
+    /// Names that the statement gives to queries with WITH, which a mistyped table may mean.
+    named_queries: RefCell<Vec<String>>,
 }
 
 impl<'a> Binder<'a> {
     pub(crate) fn new(catalog: &'a dyn Catalog, connectors: &'a ConnectorRegistry) -> Self {
-        let (tables, views, open_views) = Default::default();
-        Self { catalog, connectors, tables, views, open_views }
+        let (tables, views, open_views, named_queries) = Default::default();
+        Self { catalog, connectors, tables, views, open_views, named_queries }
     }
 
     pub(crate) fn catalog(&self) -> &dyn Catalog {
@@ -69,11 +72,29 @@ impl<'a> Binder<'a> {
 
     /// The plan of a query as it is written.
     pub(crate) fn bind(&self, query: ast::Query) -> Result<LogicalPlan, DataFusionError> {
+        self.note_named_queries(&query);
         self.front_end().sql_statement_to_plan(ast::Statement::Query(Box::new(query)))
     }
 
+    fn note_named_queries(&self, query: &ast::Query) {
+        struct Names<'a>(&'a mut Vec<String>);
+        impl ast::Visitor for Names<'_> {
+            type Break = ();
+
+            fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<()> {
+                let named = query.with.iter().flat_map(|with| &with.cte_tables);
+                self.0.extend(named.map(|named| named.alias.name.value.clone()));
+                ControlFlow::Continue(())
+            }
+        }
+        let _ = ast::Visit::visit(query, &mut Names(&mut self.named_queries.borrow_mut()));
+    }
+
     pub(crate) fn front_end(&self) -> SqlToRel<'_, Self> {
-        let options = ParserOptions::new().with_parse_float_as_decimal(true).with_map_string_types_to_utf8view(false);
+        let options = ParserOptions::new()
+            .with_parse_float_as_decimal(true)
+            .with_map_string_types_to_utf8view(false)
+            .with_collect_spans(true);
         SqlToRel::new_with_options(self, options)
     }
 
@@ -148,6 +169,7 @@ impl<'a> Binder<'a> {
     pub(crate) fn unknown_table(&self, name: &str) -> SqlError {
         let mut names = self.catalog.table_names().unwrap_or_default();
         names.extend(self.catalog.view_names().unwrap_or_default());
+        names.extend(self.named_queries.borrow().iter().cloned());
         let error = SqlError::new(SqlErrorKind::Unknown, format!("there is no table {name:?}")).about(name);
         match did_you_mean(&nearest(name, names.iter().map(String::as_str))) {
             Some(hint) => error.with_hint(hint),

@@ -11,6 +11,7 @@ use crate::bind::arithmetic::ArithmeticFunction;
 use crate::bind::rounding::RoundingCast;
 use crate::bind::types::logical;
 use crate::error::{Result, SqlError};
+use crate::subject::Subject;
 use crate::wording::sql_types;
 
 /// Prefix of the library's functions in the engine's registry.
@@ -123,7 +124,7 @@ pub(crate) fn translate(expr: &LogicalExpr, schema: &DFSchema) -> Result<Expr> {
             Err(SqlError::invalid(format!("the aggregate {} cannot be used here", func.name())).about(func.name()))
         }
         LogicalExpr::WindowFunction(_) => Err(SqlError::invalid("a window function cannot be used here")
-            .about("OVER")
+            .about_subject(Subject::WindowCall { after: "WHERE" })
             .with_hint("compute it in a subquery; QUALIFY is the condition on window functions")),
         LogicalExpr::Exists(_)
         | LogicalExpr::InSubquery(_)
