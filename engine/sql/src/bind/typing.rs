@@ -10,6 +10,7 @@ use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion_expr::expr::{ScalarFunction, WindowFunctionParams};
 use datafusion_expr::expr_rewriter::NamePreserver;
+use datafusion_expr::type_coercion::other::get_coerce_type_for_case_expression;
 use datafusion_expr::utils::merge_schema;
 use datafusion_expr::{
     BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, WindowFrameBound,
@@ -112,6 +113,21 @@ fn rewrite_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             };
             let args = vec![cast_to(*left, to_left, schema)?, cast_to(*right, to_right, schema)?];
             Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func: arithmetic.function(), args })))
+        }
+        Expr::Case(mut case) => {
+            // Arithmetic around it is chosen by its type, which is that of all branches and not of the first.
+            let type_of = |value: &Expr| value.get_type(schema);
+            let types = case.when_then_expr.iter().map(|(_, v)| type_of(v)).collect::<Result<Vec<_>>>()?;
+            let otherwise = case.else_expr.as_deref().map(type_of).transpose()?;
+            let common = get_coerce_type_for_case_expression(&types, otherwise.as_ref());
+            let Some(common) = common.filter(|common| types.iter().chain(&otherwise).any(|t| t != common)) else {
+                return Ok(Transformed::no(Expr::Case(case)));
+            };
+            let values = case.when_then_expr.iter_mut().map(|(_, value)| value).chain(&mut case.else_expr);
+            for value in values {
+                **value = cast_to((**value).clone(), common.clone(), schema)?;
+            }
+            Ok(Transformed::yes(Expr::Case(case)))
         }
         Expr::Between(between) => {
             check_comparison(&between.expr, Operator::GtEq, &between.low, schema)?;
