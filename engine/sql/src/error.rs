@@ -6,9 +6,10 @@
 
 use std::fmt;
 
-use datafusion_common::{DataFusionError, SchemaError};
-use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+use datafusion_common::{DataFusionError, SchemaError, Span};
+use datafusion_sql::sqlparser::tokenizer::TokenWithSpan;
 
+use crate::subject::Subject;
 use crate::wording;
 
 /// A place in SQL text; lines and columns count from 1, columns in characters.
@@ -54,7 +55,10 @@ struct Inner {
     line_text: Option<String>,
     hint: Option<String>,
     /// What to look for in the tokens to find the position.
-    subject: Option<String>,
+    subject: Option<Subject>,
+    /// Where the binder says that the subject is. It is so if the word is there: what comes from the text of a view is
+    /// counted in that text.
+    likely: Option<Position>,
 }
 
 /// Result of this crate.
@@ -70,6 +74,7 @@ impl SqlError {
             line_text: None,
             hint: None,
             subject: None,
+            likely: None,
         }))
     }
 
@@ -97,9 +102,28 @@ impl SqlError {
     }
 
     /// Names the word of the statement that the error is about; the position follows from it.
-    pub(crate) fn about(mut self, word: impl Into<String>) -> Self {
-        self.0.subject = Some(word.into());
+    pub(crate) fn about(self, word: impl Into<String>) -> Self {
+        self.about_subject(Subject::Word(word.into()))
+    }
+
+    /// Says what part of the statement the error is about.
+    pub(crate) fn about_subject(mut self, subject: Subject) -> Self {
+        self.0.subject = Some(subject);
         self
+    }
+
+    /// Where the binder saw the word that the error is about.
+    pub(crate) fn likely_at(mut self, span: Option<Span>) -> Self {
+        self.0.likely = span.map(|span| Position {
+            line: span.start.line,
+            column: span.start.column,
+            length: span.end.column.saturating_sub(span.start.column).max(1),
+        });
+        self
+    }
+
+    fn likely_unless_known(self, span: Option<Span>) -> Self {
+        if self.0.likely.is_some() { self } else { self.likely_at(span) }
     }
 
     /// What kind of mistake it is.
@@ -157,7 +181,7 @@ impl SqlError {
         if self.0.position.is_none()
             && let Some(subject) = &self.0.subject
         {
-            self.0.position = find(tokens, subject);
+            self.0.position = subject.find(tokens, self.0.likely);
         }
         if self.0.line_text.is_none()
             && let Some(position) = self.0.position
@@ -176,42 +200,6 @@ impl fmt::Display for SqlError {
 }
 
 impl std::error::Error for SqlError {}
-
-/// The place of a word (or of the last part of a dotted name) among the tokens, without regard to case.
-fn find(tokens: &[TokenWithSpan], subject: &str) -> Option<Position> {
-    let word = |t: &TokenWithSpan| match &t.token {
-        Token::Word(w) => Some(w.value.clone()),
-        Token::SingleQuotedString(s) => Some(s.clone()),
-        Token::Number(n, _) => Some(n.clone()),
-        Token::Placeholder(p) => Some(p.clone()),
-        _ => None,
-    };
-    let place = |t: &TokenWithSpan| Position {
-        line: t.span.start.line,
-        column: t.span.start.column,
-        length: if t.span.end.line == t.span.start.line {
-            t.span.end.column.saturating_sub(t.span.start.column).max(1)
-        } else {
-            1
-        },
-    };
-    if let Some(t) = tokens.iter().find(|t| word(t).is_some_and(|w| w.eq_ignore_ascii_case(subject))) {
-        return Some(place(t));
-    }
-    // An operator, if there is only one of it.
-    if subject.chars().all(|c| c.is_ascii_punctuation()) {
-        let mut same = tokens.iter().filter(|t| t.token.to_string() == subject);
-        return same.next().filter(|_| same.next().is_none()).map(place);
-    }
-    // `a.b`: the word b after a dot.
-    let (qualifier, name) = subject.rsplit_once('.')?;
-    tokens.windows(3).find_map(|w| {
-        let matches = w[1].token == Token::Period
-            && word(&w[0]).is_some_and(|q| q.eq_ignore_ascii_case(qualifier))
-            && word(&w[2]).is_some_and(|n| n.eq_ignore_ascii_case(name));
-        matches.then(|| place(&w[2]))
-    })
-}
 
 /// The names nearest to `name` by edit distance, nearest first, at most three.
 pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<String> {
@@ -268,7 +256,9 @@ pub(crate) fn from_datafusion(error: DataFusionError, suggestions: &Suggestions<
             Ok(own) => *own,
             Err(other) => SqlError::invalid(other.to_string()),
         },
-        DataFusionError::Diagnostic(_, inner) => from_datafusion(*inner, suggestions),
+        DataFusionError::Diagnostic(diagnostic, inner) => {
+            from_datafusion(*inner, suggestions).likely_unless_known(diagnostic.span)
+        }
         DataFusionError::Context(_, inner) => from_datafusion(*inner, suggestions),
         DataFusionError::Collection(mut all) if !all.is_empty() => from_datafusion(all.swap_remove(0), suggestions),
         DataFusionError::SchemaError(inner, _) => from_schema_error(*inner, suggestions),
@@ -299,7 +289,8 @@ fn unknown_function(name: &str, suggestions: &Suggestions<'_>) -> SqlError {
         return refusal;
     }
     let known = (suggestions.functions)();
-    let error = SqlError::new(SqlErrorKind::Unknown, format!("there is no function {name:?}")).about(name);
+    let error = SqlError::new(SqlErrorKind::Unknown, format!("there is no function {name:?}"));
+    let error = error.about_subject(Subject::call(name));
     match did_you_mean(&nearest(name, known.iter().map(String::as_str))) {
         Some(hint) => error.with_hint(hint),
         None => error,
@@ -309,6 +300,7 @@ fn unknown_function(name: &str, suggestions: &Suggestions<'_>) -> SqlError {
 fn from_schema_error(error: SchemaError, suggestions: &Suggestions<'_>) -> SqlError {
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
+            let span = field.spans().first();
             let name_written = (suggestions.in_statement)(&field.name);
             let known: Vec<String> = valid_fields.iter().map(|c| (suggestions.written)(&c.name)).collect();
             let (name, subject) = match &field.relation {
@@ -321,7 +313,7 @@ fn from_schema_error(error: SchemaError, suggestions: &Suggestions<'_>) -> SqlEr
                 if !relations.iter().any(|r| r == &relation.to_string()) {
                     let mut error =
                         SqlError::new(SqlErrorKind::Unknown, format!("there is no table {relation} in this FROM"))
-                            .about(relation.to_string());
+                            .about_subject(Subject::Qualifier(relation.to_string()));
                     if let Some(hint) =
                         did_you_mean(&nearest(&relation.to_string(), relations.iter().map(String::as_str)))
                     {
@@ -335,7 +327,8 @@ fn from_schema_error(error: SchemaError, suggestions: &Suggestions<'_>) -> SqlEr
                     return error;
                 }
             }
-            let error = SqlError::new(SqlErrorKind::Unknown, format!("there is no column {name:?}")).about(subject);
+            let error = SqlError::new(SqlErrorKind::Unknown, format!("there is no column {name:?}"));
+            let error = error.about_subject(Subject::Column(subject)).likely_at(span);
             let near = nearest(&field.name, known.iter().map(String::as_str));
             if let Some(hint) = did_you_mean(&near) {
                 return error.with_hint(hint);
@@ -348,11 +341,12 @@ fn from_schema_error(error: SchemaError, suggestions: &Suggestions<'_>) -> SqlEr
             error.with_hint(format!("the columns are {}{more}", shown.join(", ")))
         }
         SchemaError::AmbiguousReference { field } => SqlError::invalid(format!("column {:?} is ambiguous", field.name))
-            .about(field.name.clone())
+            .about_subject(Subject::Column(field.name.clone()))
+            .likely_at(field.spans().first())
             .with_hint("put the table's name and a dot before it"),
         SchemaError::DuplicateQualifiedField { qualifier, name } => {
             SqlError::invalid(format!("table {qualifier} has column {name:?} twice in this FROM"))
-                .about(qualifier.to_string())
+                .about_subject(Subject::Second(qualifier.to_string()))
                 .with_hint("give one of the tables another name with AS")
         }
         SchemaError::DuplicateUnqualifiedField { name } => {

@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use arrow_array::ArrayRef;
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, Field, FieldRef};
 use datafusion_common::ScalarValue;
 use datafusion_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, Volatility};
@@ -17,7 +18,11 @@ use flumen_kernels::expr::{ExprError, FunctionError, FunctionRegistry, ScalarFun
 use crate::bind::{CONFIG, functions};
 use crate::plan::expr::FUNCTION_PREFIX;
 
-/// Adds every function of the library, as `datafusion:<name>`.
+/// `value, column`: the value, which is not NULL, else an error that names the column. INSERT wraps what goes into a
+/// column that is NOT NULL in it; people cannot call it.
+pub(crate) const NOT_NULL: &str = "sql:not_null";
+
+/// Adds every function of the library, as `datafusion:<name>`, and [`NOT_NULL`].
 ///
 /// # Errors
 /// If one of these names is taken.
@@ -26,7 +31,28 @@ pub fn register_datafusion_functions(registry: &mut FunctionRegistry) -> Result<
         let name = format!("{FUNCTION_PREFIX}{}", function.name());
         registry.register(Arc::new(Adapter { name, function }))?;
     }
-    Ok(())
+    registry.register(Arc::new(NotNull))
+}
+
+struct NotNull;
+
+impl ScalarFunction for NotNull {
+    fn name(&self) -> &str {
+        NOT_NULL
+    }
+
+    fn return_type(&self, args: &[LogicalType]) -> Result<LogicalType, FunctionError> {
+        args.first().cloned().ok_or_else(|| "there is no value".into())
+    }
+
+    fn invoke(&self, args: &[Column], rows: usize, _: &LogicalType) -> Result<Column, FunctionError> {
+        let [value, column] = args else { return Err("a value and a column's name are due".into()) };
+        if rows == 0 || value.array().logical_null_count() == 0 {
+            return Ok(value.clone());
+        }
+        let column = arrow_cast::cast(column.array(), &DataType::Utf8)?;
+        Err(Box::new(ExprError::NullInNotNull { column: column.as_string::<i32>().value(0).to_owned() }))
+    }
 }
 
 struct Adapter {
@@ -49,6 +75,20 @@ fn portable(array: &ArrayRef) -> Result<ArrayRef, FunctionError> {
     Ok(arrow_cast::cast(array, &wanted)?)
 }
 
+/// A decimal with as many digits as the widest of the same scale: one carrier of a type may have fewer digits than another,
+/// and functions that compare their arguments ask for equal types.
+fn as_wide_as_any(array: &ArrayRef, all: &[ArrayRef]) -> Result<ArrayRef, FunctionError> {
+    let DataType::Decimal128(digits, scale) = *array.data_type() else { return Ok(Arc::clone(array)) };
+    let same_scale = |other: &ArrayRef| match *other.data_type() {
+        DataType::Decimal128(digits, other) if other == scale => Some(digits),
+        _ => None,
+    };
+    match all.iter().filter_map(same_scale).max() {
+        Some(widest) if widest > digits => Ok(arrow_cast::cast(array, &DataType::Decimal128(widest, scale))?),
+        _ => Ok(Arc::clone(array)),
+    }
+}
+
 impl ScalarFunction for Adapter {
     fn name(&self) -> &str {
         &self.name
@@ -67,8 +107,9 @@ impl ScalarFunction for Adapter {
     fn invoke(&self, args: &[Column], rows: usize, return_type: &LogicalType) -> Result<Column, FunctionError> {
         let mut values = Vec::with_capacity(args.len());
         let mut arg_fields = Vec::with_capacity(args.len());
-        for (index, column) in args.iter().enumerate() {
-            let array = portable(column.array())?;
+        let arrays = args.iter().map(|column| portable(column.array())).collect::<Result<Vec<_>, _>>()?;
+        for (index, (column, array)) in args.iter().zip(&arrays).enumerate() {
+            let array = as_wide_as_any(array, &arrays)?;
             arg_fields.push(Arc::new(Field::new(format!("arg_{index}"), array.data_type().clone(), true)));
             values.push(match column {
                 Column::Constant(_) => ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?),
@@ -119,8 +160,7 @@ pub fn aggregate_names() -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::cast::AsArray;
-    use arrow_array::{Array, Decimal64Array, StringViewArray};
+    use arrow_array::{Decimal64Array, StringViewArray};
 
     use super::*;
 
@@ -156,11 +196,42 @@ mod tests {
     }
 
     #[test]
+    fn decimals_of_one_type_may_have_carriers_of_different_width() {
+        let registry = registry();
+        let least = registry.get("datafusion:least").unwrap();
+        let decimals = |values: Vec<i128>, digits| -> ArrayRef {
+            let array = arrow_array::Decimal128Array::from(values);
+            Arc::new(array.with_precision_and_scale(digits, 2).unwrap())
+        };
+        let wide = LogicalType::Decimal { precision: 38, scale: 2 };
+        let args = [Column::Array(decimals(vec![150, -5], 18)), Column::Array(decimals(vec![100, 7], 38))];
+        let out = least.invoke(&args, 2, &wide).unwrap();
+        let out = arrow_cast::cast(out.array(), &DataType::Float64).unwrap();
+        assert_eq!(out.as_primitive::<arrow_array::types::Float64Type>().values(), &[1.0, -0.05]);
+    }
+
+    #[test]
     fn constants_stay_constants() {
         let registry = registry();
         let reverse = registry.get("datafusion:reverse").unwrap();
         let text: ArrayRef = Arc::new(StringViewArray::from(vec!["abc"]));
         let out = reverse.invoke(&[Column::Constant(text)], 8192, &LogicalType::Utf8).unwrap();
         assert!(out.as_constant().is_some());
+    }
+
+    #[test]
+    fn null_in_a_column_that_has_none_is_named() {
+        let registry = registry();
+        let check = registry.get(NOT_NULL).unwrap();
+        let name: ArrayRef = Arc::new(StringViewArray::from(vec!["\"a\" of table \"t\""]));
+        let invoke = |values: Vec<Option<&str>>| {
+            let rows = values.len();
+            let values: ArrayRef = Arc::new(StringViewArray::from(values));
+            check.invoke(&[Column::Array(values), Column::Constant(Arc::clone(&name))], rows, &LogicalType::Utf8)
+        };
+        assert_eq!(invoke(vec![Some("x"), Some("")]).unwrap().array().len(), 2);
+        let error = invoke(vec![Some("x"), None]).err().unwrap().to_string();
+        assert_eq!(error, "NULL for column \"a\" of table \"t\", which is NOT NULL");
+        assert!(invoke(vec![]).is_ok());
     }
 }

@@ -28,6 +28,7 @@ mod optimize;
 pub mod parse;
 pub mod plan;
 mod stack;
+mod subject;
 mod wording;
 
 pub use catalog::MemoryCatalog;

@@ -3,8 +3,10 @@
 //! The library's errors about types and grouping are text without spans. The known ones are taken apart here by their
 //! fixed words; what is not known keeps its text, with the types renamed. A place is found from the word in question.
 
+use crate::bind::aggregates;
 use crate::bind::windows::is_window_function;
 use crate::error::{SqlError, SqlErrorKind, did_you_mean, lower_first, nearest};
+use crate::subject::Subject;
 
 /// Names of types that a mistyped one is compared with.
 const TYPES: [&str; 18] = [
@@ -35,7 +37,8 @@ const AGGREGATES: [&str; 6] = ["string_agg", "listagg", "array_agg", "corr", "co
 pub(crate) fn planned_function(name: &str) -> Option<SqlError> {
     let lower = name.to_lowercase();
     if is_window_function(&lower) {
-        let error = SqlError::invalid(format!("{lower} is a window function and needs OVER")).about(name);
+        let error = SqlError::invalid(format!("{lower} is a window function and needs OVER"));
+        let error = error.about_subject(Subject::call(name));
         return Some(error.with_hint(format!("write {lower}(...) OVER (PARTITION BY ... ORDER BY ...)")));
     }
     AGGREGATES.contains(&lower.as_str()).then(|| SqlError::unsupported(format!("the aggregate {lower}")).about(name))
@@ -75,13 +78,6 @@ pub(crate) fn reworded(message: &str) -> SqlError {
             .about(op)
             .with_hint("convert one side, as in CAST(x AS DOUBLE)");
     }
-    if let Some((left, op, right)) =
-        after(text, "Cannot infer common argument type for comparison operation ").and_then(comparison)
-    {
-        return SqlError::invalid(format!("{left} and {right} cannot be compared by {op}"))
-            .about(op)
-            .with_hint("convert one side, as in CAST(x AS VARCHAR)");
-    }
     if let Some((value, to)) = after(text, "Cannot cast string '").and_then(|rest| rest.split_once("' to value of ")) {
         return bad_constant(value, to.trim_end_matches(" type"));
     }
@@ -114,8 +110,20 @@ pub(crate) fn reworded(message: &str) -> SqlError {
     {
         return SqlError::invalid(format!("ORDER BY {asked}: the query has {columns} columns")).about("ORDER");
     }
+    if let Some((asked, columns)) =
+        after(text, "find column with position ").and_then(|t| t.split_once(" in SELECT clause. Valid columns: 1 to "))
+    {
+        return SqlError::invalid(format!("GROUP BY {asked}: the query has {columns} columns")).about("GROUP");
+    }
+    if text.contains("not allowed in the WHERE clause") {
+        let message = "aggregate functions are not allowed in the WHERE clause";
+        let subject = Subject::Call { functions: aggregates::names(), after: Some("WHERE") };
+        return SqlError::invalid(message).about_subject(subject).with_hint("HAVING is the condition on groups");
+    }
+    if let Some(error) = types_apart(text).or_else(|| nested(text)) {
+        return error;
+    }
     for (words, subject, hint) in [
-        ("not allowed in the WHERE clause", "WHERE", "HAVING is the condition on groups"),
         ("UNION queries have different number of columns", "UNION", "name the same number of columns on both sides"),
         ("of RANGE has no unit of time", "RANGE", "write an interval, as in INTERVAL '1' DAY"),
         ("of RANGE has more digits than its key", "RANGE", "cast the key to a DECIMAL with more digits"),
@@ -130,6 +138,63 @@ pub(crate) fn reworded(message: &str) -> SqlError {
     function(text).unwrap_or_else(|| SqlError::invalid(lower_first(text.trim_end_matches('.'))))
 }
 
+/// Operands or branches whose types do not go together.
+fn types_apart(text: &str) -> Option<SqlError> {
+    let convert = "convert one side, as in CAST(x AS DOUBLE)";
+    if let Some((left, op, right)) = after(text, "for comparison operation ").and_then(comparison) {
+        let error = SqlError::invalid(format!("{left} and {right} cannot be compared"));
+        return Some(error.about(op).with_hint(convert));
+    }
+    if let Some(types) = after(text, "for logical boolean operation ") {
+        let (left, op, right) = [" AND ", " OR "].iter().find_map(|op| {
+            let (left, right) = types.split_once(op)?;
+            Some((left, op.trim(), right))
+        })?;
+        let error = SqlError::invalid(format!("{op} needs conditions on both sides, not {left} and {right}"));
+        return Some(error.about(op).with_hint("compare with something, or write IS NOT NULL"));
+    }
+    if let Some(found) = after(text, "nary operator 'NOT' requires a boolean expression, got ") {
+        let error = SqlError::invalid(format!("NOT needs a condition, not {found}"));
+        return Some(error.about_subject(Subject::Negated).with_hint("compare with something, or write IS NULL"));
+    }
+    if text.contains("to common types in CASE WHEN expression") {
+        let types: Vec<&str> = text.split(['(', ')']).skip(1).step_by(2).collect();
+        let error = SqlError::invalid(format!(
+            "the branches of CASE have types that do not go together: {}",
+            types.join(" and ")
+        ));
+        return Some(error.about("CASE").with_hint("convert one branch, as in CAST(x AS VARCHAR)"));
+    }
+    if let Some((first, rest)) =
+        after(text, "Previous inputs were of type ").and_then(|t| t.split_once(", but got incompatible type "))
+    {
+        let second = rest.split(" on column").next().unwrap_or(rest);
+        let error =
+            SqlError::invalid(format!("the sides of UNION have types that do not go together: {first} and {second}"));
+        return Some(error.about("UNION").with_hint("convert one side, as in CAST(x AS VARCHAR)"));
+    }
+    None
+}
+
+/// An aggregate inside another.
+fn nested(text: &str) -> Option<SqlError> {
+    let (inner, _) = after(text, "cannot be nested: '")?.split_once("' is nested inside '")?;
+    let name = inner.split('(').next().unwrap_or(inner);
+    let what = if text.contains("Window function") { "window function" } else { "aggregate" };
+    let error = SqlError::invalid(format!("the {what} {name} cannot be an argument of another"));
+    // The outer one may have the same name.
+    let outer = text.rsplit("inside '").next().and_then(|o| o.split('(').next());
+    let subject = if outer == Some(name) { Subject::Second(name.to_owned()) } else { Subject::call(name) };
+    Some(error.about_subject(subject).with_hint("compute it in a subquery"))
+}
+
+/// `DATE = BIGINT`.
+fn comparison(text: &str) -> Option<(&str, &str, &str)> {
+    let op = ["<=", ">=", "!=", "<>", "=", "<", ">"].into_iter().find(|op| text.contains(&format!(" {op} ")))?;
+    let (left, right) = text.split_once(&format!(" {op} "))?;
+    Some((left, op, right))
+}
+
 fn bad_constant(value: &str, to: &str) -> SqlError {
     let hint = match to {
         "DATE" => "write dates as DATE '2024-01-31'",
@@ -141,8 +206,10 @@ fn bad_constant(value: &str, to: &str) -> SqlError {
 
 /// A function and its arguments: the name is between quotes, what is wrong comes after it.
 fn function(text: &str) -> Option<SqlError> {
-    let (_, rest) = text.split_once("unction '")?;
-    let (name, rest) = rest.split_once('\'')?;
+    let (name, rest) = match text.split_once("unction '") {
+        Some((_, rest)) => rest.split_once('\'')?,
+        None => text.strip_prefix('\'')?.split_once('\'').filter(|(_, rest)| rest.contains("zero arguments"))?,
+    };
     let wrong = if let Some(alternatives) = after(rest, "signature, errors: ") {
         let own = format!("Function '{name}' ");
         let all: Vec<String> = alternatives
@@ -158,18 +225,12 @@ fn function(text: &str) -> Option<SqlError> {
     };
     let wrong = wrong.split(" No function matches").next().unwrap_or(&wrong).trim_end_matches('.');
     let wrong = wrong.replace("expects 1 arguments", "expects 1 argument");
-    Some(SqlError::invalid(wrong).about(name))
+    let wrong = wrong.replace("does not support zero arguments", "needs an argument");
+    Some(SqlError::invalid(wrong).about_subject(Subject::call(name)))
 }
 
 fn after<'a>(text: &'a str, words: &str) -> Option<&'a str> {
     text.split_once(words).map(|(_, rest)| rest)
-}
-
-/// `BOOLEAN > INTEGER`.
-fn comparison(text: &str) -> Option<(&str, &str, &str)> {
-    let op = ["<=", ">=", "<>", "!=", "=", "<", ">"].into_iter().find(|op| text.contains(&format!(" {op} ")))?;
-    let (left, right) = text.split_once(&format!(" {op} "))?;
-    Some((left, op, right))
 }
 
 /// `VARCHAR + BIGINT`.

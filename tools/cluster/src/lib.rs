@@ -52,7 +52,7 @@ pub fn function_names() -> (Vec<String>, Vec<String>) {
     // A name that is taken twice stops a process from starting; here it only shortens a list.
     let _ = flumen_sql::register_datafusion_functions(&mut functions);
     let plain = |name: &str| name.rsplit(':').next().unwrap_or(name).to_owned();
-    let mut scalar: Vec<String> = functions.names().map(plain).collect();
+    let mut scalar: Vec<String> = functions.names().filter(|name| !name.starts_with("sql:")).map(plain).collect();
     scalar.sort_unstable();
     scalar.dedup();
     (scalar, flumen_sql::aggregate_names())

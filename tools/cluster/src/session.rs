@@ -132,7 +132,13 @@ impl Session {
         };
         let planned = plan_statement(statement, self.catalog.as_ref(), self.process.connectors(), &plan_options)?;
         let plan_time = self.process.clock().now() - started;
-        self.carry_out(planned, &result, plan_time)
+        self.carry_out(planned, &result, plan_time).map_err(|error| match error {
+            SessionError::Configuration(error) => {
+                let is_value = !matches!(error, flumen_config::ConfigError::UnknownKey { .. });
+                statement.setting_error(error.to_string(), is_value).into()
+            }
+            other => other,
+        })
     }
 
     fn carry_out(&mut self, planned: Planned, result: &str, plan_time: Duration) -> Result<Outcome, SessionError> {

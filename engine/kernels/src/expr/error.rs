@@ -100,6 +100,12 @@ pub enum ExprError {
         /// The type asked for.
         to: LogicalType,
     },
+    /// NULL for a column that has none.
+    #[error("NULL for column {column}, which is NOT NULL")]
+    NullInNotNull {
+        /// The column, as it is to be named.
+        column: String,
+    },
     /// An argument outside of what the function accepts.
     #[error("{function}: {reason}")]
     InvalidArgument {

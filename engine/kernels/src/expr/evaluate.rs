@@ -405,7 +405,11 @@ impl Callee<'_> {
         };
         let column = function
             .invoke(args, rows.len, return_type)
-            .map_err(|source| ExprError::Function { function: function.name().to_owned(), source })?;
+            // What is already said in the engine's words is not said to be a function's failure.
+            .map_err(|source| match source.downcast::<ExprError>() {
+                Ok(own) => *own,
+                Err(source) => ExprError::Function { function: function.name().to_owned(), source },
+            })?;
         let length = if column.as_constant().is_some() { 1 } else { rows.len };
         let found = column.logical_type();
         let type_agrees = match (&found, return_type) {

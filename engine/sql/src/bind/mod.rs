@@ -15,6 +15,7 @@ pub(crate) mod work_table;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use arrow_schema::{DataType, SchemaRef};
@@ -57,6 +58,8 @@ pub(crate) struct Binder<'a> {
     views: RefCell<HashMap<String, Arc<view::BoundView>>>,
     /// Views that are being bound, the outermost first.
     open_views: RefCell<Vec<String>>,
+    /// Names that the statement gives to queries with WITH, which a mistyped table may mean.
+    named_queries: RefCell<Vec<String>>,
     /// Prefix of the names of tables in memory, unique in the process.
     memory_id: &'a str,
     /// Recursive queries met so far.
@@ -65,8 +68,8 @@ pub(crate) struct Binder<'a> {
 
 impl<'a> Binder<'a> {
     pub(crate) fn new(catalog: &'a dyn Catalog, connectors: &'a ConnectorRegistry, memory_id: &'a str) -> Self {
-        let (tables, views, open_views, work_tables) = Default::default();
-        Self { catalog, connectors, tables, views, open_views, memory_id, work_tables }
+        let (tables, views, open_views, named_queries, work_tables) = Default::default();
+        Self { catalog, connectors, tables, views, open_views, named_queries, memory_id, work_tables }
     }
 
     pub(crate) fn catalog(&self) -> &dyn Catalog {
@@ -75,11 +78,29 @@ impl<'a> Binder<'a> {
 
     /// The plan of a query as it is written.
     pub(crate) fn bind(&self, query: ast::Query) -> Result<LogicalPlan, DataFusionError> {
+        self.note_named_queries(&query);
         self.front_end().sql_statement_to_plan(ast::Statement::Query(Box::new(query)))
     }
 
+    fn note_named_queries(&self, query: &ast::Query) {
+        struct Names<'a>(&'a mut Vec<String>);
+        impl ast::Visitor for Names<'_> {
+            type Break = ();
+
+            fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<()> {
+                let named = query.with.iter().flat_map(|with| &with.cte_tables);
+                self.0.extend(named.map(|named| named.alias.name.value.clone()));
+                ControlFlow::Continue(())
+            }
+        }
+        let _ = ast::Visit::visit(query, &mut Names(&mut self.named_queries.borrow_mut()));
+    }
+
     pub(crate) fn front_end(&self) -> SqlToRel<'_, Self> {
-        let options = ParserOptions::new().with_parse_float_as_decimal(true).with_map_string_types_to_utf8view(false);
+        let options = ParserOptions::new()
+            .with_parse_float_as_decimal(true)
+            .with_map_string_types_to_utf8view(false)
+            .with_collect_spans(true);
         SqlToRel::new_with_options(self, options)
     }
 
@@ -154,6 +175,7 @@ impl<'a> Binder<'a> {
     pub(crate) fn unknown_table(&self, name: &str) -> SqlError {
         let mut names = self.catalog.table_names().unwrap_or_default();
         names.extend(self.catalog.view_names().unwrap_or_default());
+        names.extend(self.named_queries.borrow().iter().cloned());
         let error = SqlError::new(SqlErrorKind::Unknown, format!("there is no table {name:?}")).about(name);
         match did_you_mean(&nearest(name, names.iter().map(String::as_str))) {
             Some(hint) => error.with_hint(hint),

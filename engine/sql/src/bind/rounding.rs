@@ -15,7 +15,7 @@ use datafusion_expr::{
 
 use super::arithmetic::integer_scalar;
 
-/// A cast of numbers with a fraction to an integer type.
+/// A cast of numbers with a fraction to an integer type, or of a decimal to one with fewer digits after the point.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RoundingCast {
     pub(crate) to: DataType,
@@ -27,7 +27,9 @@ pub(crate) struct RoundingCast {
 /// The call in the place of a cast, if the cast is one that rounds.
 pub(crate) fn rounding_cast(input: &Expr, from: &DataType, to: &DataType, safe: bool) -> Option<Expr> {
     let has_fraction = from.is_floating() || from.is_decimal();
-    (has_fraction && to.is_integer()).then(|| {
+    let digits = |t: &DataType| if let DataType::Decimal128(_, scale) = t { Some(*scale) } else { None };
+    let loses_digits = matches!((digits(from), digits(to)), (Some(from), Some(to)) if to < from);
+    (has_fraction && to.is_integer() || loses_digits).then(|| {
         let signature = Signature::user_defined(Volatility::Immutable);
         let function = ScalarUDF::new_from_impl(RoundingCast { to: to.clone(), safe, signature });
         Expr::ScalarFunction(datafusion_expr::expr::ScalarFunction {
@@ -75,10 +77,15 @@ fn rounded(value: &ScalarValue, to: &DataType) -> Option<ScalarValue> {
     match value {
         value if value.is_null() => ScalarValue::try_from(to).ok(),
         ScalarValue::Decimal128(Some(unscaled), _, scale) => {
-            let power = 10_i128.checked_pow(u32::try_from(*scale).ok()?)?;
+            let (kept, digits) =
+                if let DataType::Decimal128(digits, kept) = to { (*kept, Some(*digits)) } else { (0, None) };
+            let power = 10_i128.checked_pow(u32::try_from(scale - kept).ok()?)?;
             let (whole, rest) = (unscaled / power, unscaled % power);
             let away = rest.unsigned_abs() >= (power.unsigned_abs() - rest.unsigned_abs()) && rest != 0;
-            integer_scalar(whole + if away { rest.signum() } else { 0 }, to)
+            let whole = whole + if away { rest.signum() } else { 0 };
+            let Some(digits) = digits else { return integer_scalar(whole, to) };
+            let fits = whole.unsigned_abs() < 10_u128.checked_pow(u32::from(digits))?;
+            fits.then_some(ScalarValue::Decimal128(Some(whole), digits, kept))
         }
         ScalarValue::Float64(Some(x)) => {
             let whole = x.round_ties_even();
@@ -104,6 +111,14 @@ mod tests {
         for (x, expected) in [(2.5, 2), (3.5, 4), (-2.5, -2), (2.4999, 2), (-0.5, 0)] {
             assert_eq!(rounded(&ScalarValue::Float64(Some(x)), &DataType::Int32), int(expected), "{x}");
         }
+        let decimal = |unscaled| ScalarValue::Decimal128(Some(unscaled), 3, 1);
+        let value = ScalarValue::Decimal128(Some(1049), 6, 3);
+        assert_eq!(rounded(&value, &DataType::Decimal128(3, 1)), Some(decimal(10)));
+        assert_eq!(
+            rounded(&ScalarValue::Decimal128(Some(-1050), 6, 3), &DataType::Decimal128(3, 1)),
+            Some(decimal(-11))
+        );
+        assert_eq!(rounded(&ScalarValue::Decimal128(Some(999_950), 6, 3), &DataType::Decimal128(3, 1)), None);
         assert_eq!(rounded(&ScalarValue::Float64(Some(3e9)), &DataType::Int32), None);
         assert_eq!(rounded(&ScalarValue::Float64(Some(f64::NAN)), &DataType::Int64), None);
     }

@@ -10,9 +10,11 @@ use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion_expr::expr::{ScalarFunction, WindowFunctionParams};
 use datafusion_expr::expr_rewriter::NamePreserver;
+use datafusion_expr::type_coercion::other::get_coerce_type_for_case_expression;
 use datafusion_expr::utils::merge_schema;
 use datafusion_expr::{
-    BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, WindowFrameBound, WindowFrameUnits,
+    BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, WindowFrameBound,
+    WindowFrameUnits,
 };
 use datafusion_optimizer::analyzer::AnalyzerRule;
 
@@ -95,6 +97,7 @@ fn rewrite_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         },
         Expr::BinaryExpr(BinaryExpr { mut left, op, mut right }) => {
             let Some(arithmetic) = Arithmetic::of(op) else {
+                check_comparison(&left, op, &right, schema)?;
                 return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })));
             };
             let (left_type, right_type) = (left.get_type(schema)?, right.get_type(schema)?);
@@ -111,6 +114,30 @@ fn rewrite_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             let args = vec![cast_to(*left, to_left, schema)?, cast_to(*right, to_right, schema)?];
             Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func: arithmetic.function(), args })))
         }
+        Expr::Case(mut case) => {
+            // Arithmetic around it is chosen by its type, which is that of all branches and not of the first.
+            let type_of = |value: &Expr| value.get_type(schema);
+            let types = case.when_then_expr.iter().map(|(_, v)| type_of(v)).collect::<Result<Vec<_>>>()?;
+            let otherwise = case.else_expr.as_deref().map(type_of).transpose()?;
+            let common = get_coerce_type_for_case_expression(&types, otherwise.as_ref());
+            let Some(common) = common.filter(|common| types.iter().chain(&otherwise).any(|t| t != common)) else {
+                return Ok(Transformed::no(Expr::Case(case)));
+            };
+            let values = case.when_then_expr.iter_mut().map(|(_, value)| value).chain(&mut case.else_expr);
+            for value in values {
+                **value = cast_to((**value).clone(), common.clone(), schema)?;
+            }
+            Ok(Transformed::yes(Expr::Case(case)))
+        }
+        Expr::Between(between) => {
+            check_comparison(&between.expr, Operator::GtEq, &between.low, schema)?;
+            check_comparison(&between.expr, Operator::LtEq, &between.high, schema)?;
+            Ok(Transformed::no(Expr::Between(between)))
+        }
+        Expr::InList(list) => {
+            list.list.iter().try_for_each(|item| check_comparison(&list.expr, Operator::Eq, item, schema))?;
+            Ok(Transformed::no(Expr::InList(list)))
+        }
         Expr::Cast(cast) => {
             let from = cast.expr.get_type(schema)?;
             match rounding_cast(&cast.expr, &from, cast.field.data_type(), false) {
@@ -125,12 +152,37 @@ fn rewrite_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 None => Ok(Transformed::no(Expr::TryCast(cast))),
             }
         }
+        Expr::ScalarFunction(mut call) if matches!(call.func.name(), "ceil" | "floor" | "round") => {
+            // 9.99 rounds to 10.00, which has a digit more.
+            let Some(value) = call.args.first_mut() else { return Ok(Transformed::no(Expr::ScalarFunction(call))) };
+            match value.get_type(schema)? {
+                DataType::Decimal128(digits, scale) if scale > 0 && digits < 38 => {
+                    *value = cast_to(value.clone(), DataType::Decimal128(digits + 1, scale), schema)?;
+                    Ok(Transformed::yes(Expr::ScalarFunction(call)))
+                }
+                _ => Ok(Transformed::no(Expr::ScalarFunction(call))),
+            }
+        }
         Expr::WindowFunction(mut function) => {
             rewrite_frame(&mut function.params, schema)?;
             Ok(Transformed::yes(Expr::WindowFunction(function)))
         }
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// Refuses to compare a date with a number, which the binder would take for days since 1970.
+fn check_comparison(left: &Expr, op: Operator, right: &Expr, schema: &DFSchema) -> Result<()> {
+    use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
+    if !matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom) {
+        return Ok(());
+    }
+    let (left, right) = (left.get_type(schema)?, right.get_type(schema)?);
+    let is_date = |data_type: &DataType| matches!(data_type, DataType::Date32 | DataType::Date64);
+    if is_date(&left) && right.is_numeric() || left.is_numeric() && is_date(&right) {
+        return plan_err!("Cannot infer common argument type for comparison operation {left} {op} {right}");
+    }
+    Ok(())
 }
 
 /// A frame of ranges without offsets is one of groups, and good for keys of every type. Offsets are still text here; the

@@ -22,12 +22,15 @@ use datafusion_expr::expr::{InSubquery, SetComparison, SetQuantifier};
 use datafusion_expr::logical_plan::Subquery;
 use datafusion_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion_expr::{
-    BinaryExpr, Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, Operator, exists, lit, not_exists, when,
+    BinaryExpr, Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, Operator, Projection, exists, lit,
+    not_exists, when,
 };
 use datafusion_optimizer::analyzer::AnalyzerRule;
 
 /// What the value of a subquery is called in conditions on its rows.
 const NAME: &str = "__in";
+/// What it is called before, if it is a CAST.
+const CAST_NAME: &str = "__cast";
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -49,8 +52,9 @@ fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         return Ok(Transformed::no(LogicalPlan::Filter(filter)));
     }
     let schema = Arc::clone(filter.input.schema());
+    let predicate = filter.predicate.transform_up(name_value)?.data;
     let mut conditions = Vec::new();
-    for condition in split_conjunction_owned(filter.predicate) {
+    for condition in split_conjunction_owned(predicate) {
         match as_in(&condition) {
             Some((inside, true)) => conditions.extend(not_in(&inside, &schema, condition)?),
             Some((_, false)) => conditions.push(condition),
@@ -59,6 +63,28 @@ fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     }
     let predicate = conjunction(conditions).unwrap_or_else(|| lit(true));
     Ok(Transformed::yes(LogicalPlan::Filter(Filter::try_new(predicate, filter.input)?)))
+}
+
+/// Names the value of a subquery that is a CAST. The library calls it as the column inside, which may have to be projected
+/// beside it for the query around.
+fn name_value(expr: Expr) -> Result<Transformed<Expr>> {
+    let Expr::InSubquery(mut inside) = expr else { return Ok(Transformed::no(expr)) };
+    let named = match &*inside.subquery.subquery {
+        LogicalPlan::Projection(Projection { expr, input, .. }) => match expr.as_slice() {
+            [cast @ (Expr::Cast(_) | Expr::TryCast(_))] => {
+                Some(Projection::try_new(vec![cast.clone().alias(CAST_NAME)], Arc::clone(input))?)
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    Ok(match named {
+        Some(named) => {
+            inside.subquery.subquery = Arc::new(LogicalPlan::Projection(named));
+            Transformed::yes(Expr::InSubquery(inside))
+        }
+        None => Transformed::no(Expr::InSubquery(inside)),
+    })
 }
 
 /// The condition as an IN, and whether it is negated.

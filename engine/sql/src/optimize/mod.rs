@@ -11,6 +11,7 @@ pub(crate) mod grouping;
 mod join_order;
 mod merged_columns;
 mod ordered_set;
+mod push_down;
 mod subquery;
 
 use std::sync::{Arc, LazyLock};
@@ -29,7 +30,6 @@ use datafusion_optimizer::eliminate_outer_join::EliminateOuterJoin;
 use datafusion_optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion_optimizer::optimize_projections::OptimizeProjections;
 use datafusion_optimizer::optimize_unions::OptimizeUnions;
-use datafusion_optimizer::push_down_filter::PushDownFilter;
 use datafusion_optimizer::push_down_limit::PushDownLimit;
 use datafusion_optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
 use datafusion_optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
@@ -68,7 +68,7 @@ static SHAPE: LazyLock<Optimizer> = LazyLock::new(|| {
         Arc::new(EliminateCrossJoin::new()),
         Arc::new(EliminateLimit::new()),
         Arc::new(EliminateOuterJoin::new()),
-        Arc::new(PushDownFilter::new()),
+        Arc::new(push_down::FilterPushDown::default()),
     ];
     Optimizer::with_rules(rules)
 });
@@ -81,7 +81,7 @@ static ORDER: LazyLock<Optimizer> =
 static PRUNE: LazyLock<Optimizer> = LazyLock::new(|| {
     let rules: Vec<Rule> = vec![
         Arc::new(PushDownLimit::new()),
-        Arc::new(PushDownFilter::new()),
+        Arc::new(push_down::FilterPushDown::default()),
         Arc::new(CommonSubexprEliminate::new()),
         Arc::new(OptimizeProjections::new()),
     ];

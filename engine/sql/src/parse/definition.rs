@@ -12,7 +12,7 @@ use super::statement::{
     ColumnDefinition, CreateTable, CreateView, Droppable, StatementKind, StatementParser, Watermark, plain_name, syntax,
 };
 use super::{place, syntax_error};
-use crate::error::{Result, SqlError};
+use crate::error::{Result, SqlError, did_you_mean, nearest};
 
 impl StatementParser<'_> {
     pub(super) fn create(&mut self) -> Result<StatementKind> {
@@ -24,7 +24,13 @@ impl StatementParser<'_> {
         }
         if !self.parser.parse_keyword(Keyword::TABLE) {
             let what = self.parser.peek_token();
-            return Err(SqlError::unsupported(format!("CREATE {}", what.token)).at(place(&start)));
+            let word = what.token.to_string();
+            if let Some(hint) = did_you_mean(&nearest(&word, ["TABLE", "VIEW"])) {
+                return Err(syntax_error(&format!("expected TABLE or VIEW, found {word}"))
+                    .at(place(&what))
+                    .with_hint(hint));
+            }
+            return Err(SqlError::unsupported(format!("CREATE {word}")).at(place(&start)));
         }
         let if_not_exists = self.parser.parse_keywords(&[Keyword::IF, Keyword::NOT, Keyword::EXISTS]);
         let name = self.parser.parse_identifier().map_err(syntax)?;

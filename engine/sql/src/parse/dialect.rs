@@ -3,7 +3,7 @@
 use std::any::TypeId;
 
 use datafusion_sql::sqlparser::ast::Expr;
-use datafusion_sql::sqlparser::dialect::{Dialect, GenericDialect};
+use datafusion_sql::sqlparser::dialect::{Dialect, GenericDialect, Precedence};
 use datafusion_sql::sqlparser::keywords::Keyword;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
 use datafusion_sql::sqlparser::tokenizer::Token;
@@ -33,6 +33,13 @@ impl Dialect for FlumenDialect {
     fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
         // `TUMBLE(TABLE t, ...)`.
         let [first, second] = parser.peek_tokens_ref::<2>();
+        if let Token::Word(w) = &first.token
+            && w.quote_style.is_none()
+            && begins_clause(w.keyword)
+        {
+            let found = first.clone();
+            return Some(parser.expected("an expression", found));
+        }
         let is_table = matches!(&first.token, Token::Word(w) if w.keyword == Keyword::TABLE && w.quote_style.is_none());
         if !is_table || !matches!(second.token, Token::Word(_) | Token::SingleQuotedString(_)) {
             return None;
@@ -45,6 +52,27 @@ impl Dialect for FlumenDialect {
                 Err(parts) => Expr::CompoundIdentifier(parts),
             }
         }))
+    }
+
+    fn parse_infix(&self, parser: &mut Parser<'_>, left: &Expr, _precedence: u8) -> Option<Result<Expr, ParserError>> {
+        // The parser takes all that follows FROM for the right side: `a IS DISTINCT FROM b AND c` is (... b) AND c.
+        let is_not = if parser.parse_keywords(&[Keyword::IS, Keyword::DISTINCT, Keyword::FROM]) {
+            false
+        } else if parser.parse_keywords(&[Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM]) {
+            true
+        } else {
+            return None;
+        };
+        let right = parser.parse_subexpr(self.prec_value(Precedence::Is));
+        Some(right.map(|right| {
+            let (left, right) = (Box::new(left.clone()), Box::new(right));
+            if is_not { Expr::IsNotDistinctFrom(left, right) } else { Expr::IsDistinctFrom(left, right) }
+        }))
+    }
+
+    fn is_reserved_for_identifier(&self, keyword: Keyword) -> bool {
+        // A mistake inside CASE is told as it is, and not that CASE is no column.
+        keyword == Keyword::CASE || GenericDialect.is_reserved_for_identifier(keyword)
     }
 
     fn supports_from_first_select(&self) -> bool {
@@ -104,4 +132,26 @@ impl Dialect for FlumenDialect {
     fn allow_extract_single_quotes(&self) -> bool {
         true
     }
+}
+
+/// Whether a word, if it is not quoted, begins the next part of a query and is never a column or a table.
+pub(super) fn begins_clause(keyword: Keyword) -> bool {
+    matches!(
+        keyword,
+        Keyword::FROM
+            | Keyword::WHERE
+            | Keyword::GROUP
+            | Keyword::HAVING
+            | Keyword::ORDER
+            | Keyword::LIMIT
+            | Keyword::UNION
+            | Keyword::INTERSECT
+            | Keyword::EXCEPT
+            | Keyword::AND
+            | Keyword::OR
+            | Keyword::WHEN
+            | Keyword::THEN
+            | Keyword::ELSE
+            | Keyword::ON
+    )
 }

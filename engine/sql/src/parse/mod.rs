@@ -14,9 +14,11 @@ mod merged_columns;
 mod named_windows;
 pub(crate) mod normalize;
 pub(crate) mod rebalance;
+mod slips;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod unread;
 mod using;
 
 use std::sync::Arc;
@@ -40,7 +42,8 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>> {
 fn parse_here(sql: &str) -> Result<Vec<Statement>> {
     let source: Arc<str> = sql.into();
     let mut tokens = Tokenizer::new(&FlumenDialect, sql).tokenize_with_location().map_err(|e| {
-        SqlError::new(SqlErrorKind::Syntax, lower_first(&e.message)).at(at(e.location)).locate(&[], sql)
+        let place = slips::open_comment(sql).unwrap_or_else(|| at(e.location));
+        SqlError::new(SqlErrorKind::Syntax, lower_first(&e.message)).at(place).locate(&[], sql)
     })?;
     limits::check_depth(&tokens).map_err(|e| e.locate(&tokens, sql))?;
     let names = normalize::WrittenNames::lower(&mut tokens);
@@ -61,7 +64,8 @@ fn parse_here(sql: &str) -> Result<Vec<Statement>> {
             }
             _ => e.locate(&tokens, &source),
         };
-        statements.push(statement.map_err(located)?);
+        let statement = statement.map_err(|e| slips::explained(located(e), &tokens, &source, &names));
+        statements.push(statement?);
     }
     Ok(statements)
 }

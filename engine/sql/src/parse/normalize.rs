@@ -14,7 +14,7 @@ use datafusion_sql::sqlparser::ast::{
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::limits::{EXPRESSIONS_MAX, RELATIONS_MAX, too_deep};
-use super::{merged_columns, named_windows, using};
+use super::{merged_columns, named_windows, unread, using};
 use crate::error::{Result, SqlError, SqlErrorKind};
 
 /// Names as they are written in the text, by lower case.
@@ -69,10 +69,13 @@ impl VisitorMut for Normalize {
         {
             return ControlFlow::Break(error);
         }
-        broken(named_windows::resolve_order(query))
+        broken(unread::check_query(query).and_then(|()| named_windows::resolve_order(query)))
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<SqlError> {
+        if let Err(error) = unread::check_select(select) {
+            return ControlFlow::Break(error);
+        }
         if select.flavor == SelectFlavor::FromFirstNoSelect || select.projection.is_empty() && !select.from.is_empty() {
             select.projection = vec![SelectItem::Wildcard(ast::WildcardAdditionalOptions::default())];
         }
@@ -81,6 +84,7 @@ impl VisitorMut for Normalize {
             return ControlFlow::Break(error);
         }
         name_items(select);
+        group_by_nothing(select);
         group_by_all(select);
         broken(named_windows::resolve(select))
     }
@@ -122,6 +126,9 @@ impl VisitorMut for Normalize {
                 SqlErrorKind::Limit,
                 format!("the statement reads more than {RELATIONS_MAX} relations"),
             ));
+        }
+        if let Err(error) = unread::check_table(factor) {
+            return ControlFlow::Break(error);
         }
         // `FROM 'dir'` is a directory, unless there is a table of that name.
         if let TableFactor::Table { name, args: None, .. } = factor
@@ -247,6 +254,16 @@ fn text_name(expr: &Expr) -> String {
         cut.0.push_str("...");
     }
     cut.0
+}
+
+/// `GROUP BY ()` is one group, also of no rows; beside other keys it adds nothing.
+fn group_by_nothing(select: &mut Select) {
+    let GroupByExpr::Expressions(keys, _) = &mut select.group_by else { return };
+    let count = keys.len();
+    keys.retain(|key| !matches!(key, Expr::Tuple(items) if items.is_empty()));
+    if keys.is_empty() && count > 0 {
+        keys.push(Expr::GroupingSets(vec![Vec::new()]));
+    }
 }
 
 /// `GROUP BY ALL`: by every select item without an aggregate or window function.

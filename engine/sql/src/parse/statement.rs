@@ -10,7 +10,7 @@ use datafusion_sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::normalize::{self, WrittenNames};
 use super::{FlumenDialect, limits, place, rebalance, syntax_error};
-use crate::error::{Position, Result, SqlError};
+use crate::error::{Position, Result, SqlError, SqlErrorKind};
 
 /// A statement and where it came from.
 #[derive(Clone, Debug)]
@@ -26,6 +26,21 @@ impl Statement {
     #[must_use]
     pub fn kind(&self) -> &StatementKind {
         &self.kind
+    }
+
+    /// The error for a setting that SET or RESET cannot give: at the value, if it is that, else at the key.
+    #[must_use]
+    pub fn setting_error(&self, message: String, is_value: bool) -> SqlError {
+        let tokens: Vec<&TokenWithSpan> =
+            self.tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
+        let is_to =
+            |t: &&TokenWithSpan| t.token == Token::Eq || matches!(&t.token, Token::Word(w) if w.keyword == Keyword::TO);
+        let before = if is_value { tokens.iter().position(is_to) } else { Some(0) };
+        let error = SqlError::new(SqlErrorKind::Unknown, message);
+        match before.and_then(|before| tokens.get(before + 1)) {
+            Some(token) => error.at(place(token)).locate(&self.tokens, &self.source),
+            None => error,
+        }
     }
 
     /// Where its first word is in the text that was parsed.

@@ -245,3 +245,90 @@ fn repeated_names_are_numbered() {
         "SELECT a, a AS \"a_1\", b AS \"a_2\", sum(x) AS \"sum(x)\", sum(x) AS \"sum(x)_1\""
     );
 }
+
+#[test]
+fn distinct_from_ends_where_a_comparison_does() {
+    for (sql, same) in [
+        ("a IS DISTINCT FROM b AND c", "(a IS DISTINCT FROM b) AND c"),
+        ("a IS NOT DISTINCT FROM b OR c", "(a IS NOT DISTINCT FROM b) OR c"),
+        ("a IS DISTINCT FROM b + 1", "a IS DISTINCT FROM (b + 1)"),
+        ("NOT a IS NOT DISTINCT FROM b", "NOT (a IS NOT DISTINCT FROM b)"),
+    ] {
+        let expr = |text: &str| {
+            let StatementKind::Query(query) = one(&format!("SELECT {text} AS x")).kind else { panic!("a query") };
+            let SetExpr::Select(mut select) = *query.body else { panic!("a select") };
+            let SelectItem::ExprWithAlias { mut expr, .. } = select.projection.remove(0) else { panic!("an alias") };
+            // Parentheses are nodes of their own.
+            let _ = datafusion_sql::sqlparser::ast::visit_expressions_mut(&mut expr, |e: &mut Expr| {
+                if let Expr::Nested(inner) = e {
+                    *e = (**inner).clone();
+                }
+                std::ops::ControlFlow::<()>::Continue(())
+            });
+            expr
+        };
+        assert_eq!(format!("{:?}", plain(&expr(sql))), format!("{:?}", plain(&expr(same))), "{sql}");
+    }
+}
+
+/// The expression without the places of its words.
+fn plain(expr: &Expr) -> String {
+    fn walk(expr: &Expr) -> String {
+        match expr {
+            Expr::BinaryOp { left, op, right } => format!("[{} {op} {}]", walk(left), walk(right)),
+            Expr::IsDistinctFrom(left, right) => format!("[{} <> {}]", walk(left), walk(right)),
+            Expr::IsNotDistinctFrom(left, right) => format!("[{} == {}]", walk(left), walk(right)),
+            Expr::UnaryOp { op, expr } => format!("[{op} {}]", walk(expr)),
+            other => other.to_string(),
+        }
+    }
+    walk(expr)
+}
+
+#[test]
+fn fetch_is_a_limit() {
+    let limit = |sql: &str| match one(sql).kind {
+        StatementKind::Query(query) => format!("{:?}", query.limit_clause.map(|l| l.to_string())),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(limit("SELECT a FROM t FETCH FIRST 3 ROWS ONLY"), limit("SELECT a FROM t LIMIT 3"));
+    assert_eq!(limit("SELECT a FROM t FETCH NEXT ROW ONLY"), limit("SELECT a FROM t LIMIT 1"));
+    let offset = limit("SELECT a FROM t OFFSET 1 ROWS FETCH NEXT 2 ROWS ONLY");
+    assert!(offset.contains("LIMIT 2") && offset.contains("OFFSET 1"), "{offset}");
+    let ties = "SELECT a FROM t ORDER BY a FETCH FIRST 3 ROWS WITH TIES";
+    refused(ties, SqlErrorKind::Unsupported, "WITH TIES", (1, 28));
+}
+
+#[test]
+fn what_the_binder_would_pass_over_is_refused() {
+    for (sql, what, column) in [
+        ("SELECT a FROM t TABLESAMPLE (10 PERCENT)", "TABLESAMPLE", 17),
+        ("SELECT a FROM (SELECT 1 AS a) t TABLESAMPLE (1 ROWS)", "TABLESAMPLE", 33),
+        ("SELECT a FROM t CONNECT BY a = 1", "CONNECT BY", 17),
+    ] {
+        refused(sql, SqlErrorKind::Unsupported, what, (1, column));
+    }
+}
+
+#[test]
+fn slips_of_keywords_are_found() {
+    for (sql, column, meant) in [
+        ("SELECT a FORM t", 10, "FROM"),
+        ("SELECT a FROM t WEHRE a = 1", 17, "WHERE"),
+        ("SELECT a FROM t ORDER BU a", 23, "BY"),
+        ("SELECT a FROM t LEFT JION u ON true", 22, "JOIN"),
+        ("SELECT a FROM t WHERE a BETWEN 1 AND 2", 25, "BETWEEN"),
+        ("CREATE TABEL t (a INT)", 8, "TABLE"),
+    ] {
+        let error = parse(sql).expect_err(sql);
+        assert_eq!(error.position().map(|p| p.column), Some(column), "{}", error.render());
+        assert_eq!(error.hint(), Some(format!("did you mean {meant:?}?").as_str()), "{}", error.render());
+    }
+    // A word that is like a keyword is no slip if that would be no better.
+    let error = parse("SELECT form bow shift FROM t").unwrap_err();
+    assert_eq!(error.hint(), None, "{}", error.render());
+    refused("SELECT a FROM WHERE a = 1", SqlErrorKind::Syntax, "expected a table, found WHERE", (1, 15));
+    refused("SELECT a FROM t WHERE a = ORDER BY a", SqlErrorKind::Syntax, "an expression", (1, 27));
+    refused("SELECT CASE WHEN a THEN 1 FROM t", SqlErrorKind::Syntax, "END", (1, 27));
+    refused("SELECT a /* b\n/* c */\nFROM t", SqlErrorKind::Syntax, "comment", (1, 10));
+}

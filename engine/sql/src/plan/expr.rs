@@ -11,6 +11,7 @@ use crate::bind::arithmetic::ArithmeticFunction;
 use crate::bind::rounding::RoundingCast;
 use crate::bind::types::logical;
 use crate::error::{Result, SqlError};
+use crate::subject::Subject;
 use crate::wording::sql_types;
 
 /// Prefix of the library's functions in the engine's registry.
@@ -123,7 +124,7 @@ pub(crate) fn translate(expr: &LogicalExpr, schema: &DFSchema) -> Result<Expr> {
             Err(SqlError::invalid(format!("the aggregate {} cannot be used here", func.name())).about(func.name()))
         }
         LogicalExpr::WindowFunction(_) => Err(SqlError::invalid("a window function cannot be used here")
-            .about("OVER")
+            .about_subject(Subject::WindowCall { after: "WHERE" })
             .with_hint("compute it in a subquery; QUALIFY is the condition on window functions")),
         LogicalExpr::Exists(_)
         | LogicalExpr::InSubquery(_)
@@ -247,6 +248,15 @@ fn translate_function(function: &ScalarFunction, whole: &LogicalExpr, schema: &D
         return Ok(Expr::call(arithmetic.op.name(), args, return_type));
     }
     let name = function.func.name();
+    // The library compares by bits, and -0.0 is 0.0 here.
+    if let ("nullif", [value, other]) = (name, args.as_slice())
+        && logical_type(&function.args[0], schema)? == logical_type(&function.args[1], schema)?
+        && logical_type(&function.args[0], schema)? == return_type
+    {
+        let equal = Expr::call("eq", vec![value.clone(), other.clone()], LogicalType::Boolean);
+        let null = Expr::Literal(Literal::null(return_type.clone()));
+        return Ok(Expr::Case { branches: vec![(equal, null)], otherwise: Some(Box::new(value.clone())), return_type });
+    }
     match BUILT_IN.iter().find(|(theirs, _)| *theirs == name) {
         Some((_, ours)) => Ok(Expr::call(*ours, args, return_type)),
         None => Ok(Expr::call(format!("{FUNCTION_PREFIX}{name}"), args, return_type)),

@@ -8,7 +8,7 @@ use datafusion_expr::LogicalPlan;
 use datafusion_sql::sqlparser::ast;
 use datafusion_sql::sqlparser::tokenizer::Token;
 use flumen_core::catalog::Catalog;
-use flumen_core::expr::Expr;
+use flumen_core::expr::{Expr, Literal};
 use flumen_core::graph::Partitioner;
 use flumen_core::sink::SinkConnector;
 use flumen_core::source::Boundedness;
@@ -274,7 +274,7 @@ impl StatementPlanner<'_> {
                     return Err(SqlError::invalid(format!("column {:?} is NOT NULL and gets no value", field.name))
                         .about(table.name.clone()));
                 }
-                expressions.push(Expr::Literal(flumen_core::expr::Literal::null(field.data_type.clone())));
+                expressions.push(Expr::Literal(Literal::null(field.data_type.clone())));
                 continue;
             };
             let from = &node.schema.fields[*source];
@@ -286,7 +286,11 @@ impl StatementPlanner<'_> {
                 .about(table.name.clone())
                 .with_hint(format!("write CAST({} AS {})", from.name, field.data_type)));
             }
-            expressions.push(typed(Expr::Column(*source), &from.data_type, &field.data_type));
+            let value = typed(Expr::Column(*source), &from.data_type, &field.data_type);
+            expressions.push(match from.nullable && !field.nullable {
+                true => not_null(value, field, &table.name),
+                false => value,
+            });
         }
         if node.updating && !matches!(table.connector.as_str(), "print" | "blackhole") {
             return Err(SqlError::unsupported(format!(
@@ -349,6 +353,12 @@ fn select_all(name: &str) -> Result<Box<ast::Query>> {
         Some(StatementKind::Query(query)) => Ok(query),
         _ => Err(SqlError::internal("a name could not be read back")),
     }
+}
+
+/// The value, checked at run time.
+fn not_null(value: Expr, field: &Field, table: &str) -> Expr {
+    let name = Expr::Literal(Literal::utf8(format!("{:?} of table {table:?}", field.name)));
+    Expr::call(crate::functions::NOT_NULL, vec![value, name], field.data_type.clone())
 }
 
 /// Rows that are seen when all of them are there must end.

@@ -1,5 +1,5 @@
 //! The queries of `tests/engine/cases` and the rows that another engine gives for them (`expected.py` there), over small
-//! tables with NULLs, duplicates and no rows, in one subtask, in three, and row by row.
+//! tables with NULLs, duplicates and no rows, in one subtask, in three, and row by row, in every kind of exchange.
 
 use flumen_cluster::Session;
 
@@ -61,13 +61,26 @@ fn problem(session: &mut Session, query: &str, expected: &[&str]) -> Option<Stri
 fn check(text: &str) {
     let cases = cases(text);
     assert!(cases.len() > 15);
-    for (parallelism, batch_rows) in [("1", "8192"), ("3", "8192"), ("2", "1")] {
-        let mut session = with_tables(&[("parallelism.default", parallelism), ("execution.batch-size", batch_rows)]);
+    for (parallelism, batch_rows, exchange) in [
+        ("1", "8192", "all-exchanges-pipelined"),
+        ("3", "8192", "all-exchanges-blocking"),
+        ("2", "1", "all-exchanges-hybrid-full"),
+        ("3", "5", "all-exchanges-hybrid-selective"),
+    ] {
+        let mut session = with_tables(&[
+            ("parallelism.default", parallelism),
+            ("execution.batch-size", batch_rows),
+            ("execution.batch-shuffle-mode", exchange),
+        ]);
         let problems: Vec<String> = cases
             .iter()
             .filter_map(|(query, expected)| Some(format!("{query}\n  {}", problem(&mut session, query, expected)?)))
             .collect();
-        assert!(problems.is_empty(), "parallelism {parallelism}, {batch_rows} rows:\n{}", problems.join("\n"));
+        assert!(
+            problems.is_empty(),
+            "{exchange}, parallelism {parallelism}, {batch_rows} rows:\n{}",
+            problems.join("\n")
+        );
         assert_nothing_is_left(&session);
     }
 }
