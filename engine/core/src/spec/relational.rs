@@ -104,10 +104,30 @@ pub enum JoinKind {
     Full,
     /// Every probe row once, and whether it has a match.
     LeftMark,
+    /// Build rows with a match, once each, when all probe rows are known. As for a full join, rows that may match must
+    /// meet in one subtask.
+    BuildSemi,
+    /// Build rows without a match, as [`Self::BuildSemi`].
+    BuildAnti,
+}
+
+impl JoinKind {
+    /// Whether it must be known of each build row if a probe row has met it.
+    #[must_use]
+    pub fn marks_build(self) -> bool {
+        matches!(self, Self::Full | Self::BuildSemi | Self::BuildAnti)
+    }
+
+    /// Whether build rows alone come out.
+    #[must_use]
+    pub fn gives_build(self) -> bool {
+        matches!(self, Self::BuildSemi | Self::BuildAnti)
+    }
 }
 
 /// Hash join: input 0 is the build side, read to its end first; input 1 the probe side. The output has the probe
-/// columns, then (inner, left, full) the build columns, or (mark) the BOOLEAN mark, which is never NULL.
+/// columns, then (inner, left, full) the build columns, or (mark) the BOOLEAN mark, which is never NULL; of build semi and
+/// build anti joins it has the build columns alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HashJoinSpec {
     /// Which rows come out.
@@ -118,7 +138,7 @@ pub struct HashJoinSpec {
     pub probe_keys: Vec<usize>,
     /// Further condition on a pair, over probe columns followed by build columns.
     pub filter: Option<Expr>,
-    /// Which columns (of probe columns followed by build columns) come out, in order; `None` means all.
+    /// Which columns (of probe columns followed by build columns) come out, in order; `None` means all that may.
     pub projection: Option<Vec<usize>>,
     /// NULL keys match each other (IS NOT DISTINCT FROM).
     pub null_equals_null: bool,

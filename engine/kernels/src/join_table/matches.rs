@@ -72,14 +72,25 @@ impl MatchBitmap {
     /// The first row from `from` on without a match.
     #[must_use]
     pub fn next_unmarked(&self, from: usize) -> Option<usize> {
+        self.next_where(from, u64::MAX)
+    }
+
+    /// The first row from `from` on with a match.
+    #[must_use]
+    pub fn next_marked(&self, from: usize) -> Option<usize> {
+        self.next_where(from, 0)
+    }
+
+    /// The first row from `from` on whose bit differs from that of `not`.
+    fn next_where(&self, from: usize, not: u64) -> Option<usize> {
         let mut word = from / 64;
-        let mut free = !self.words.get(word)? & (u64::MAX << (from % 64));
-        while free == 0 {
+        let mut found = (self.words.get(word)? ^ not) & (u64::MAX << (from % 64));
+        while found == 0 {
             word += 1;
-            free = !*self.words.get(word)?;
+            found = self.words.get(word)? ^ not;
         }
         // The bits behind the last row are never set.
-        Some(word * 64 + free.trailing_zeros() as usize).filter(|row| *row < self.rows)
+        Some(word * 64 + found.trailing_zeros() as usize).filter(|row| *row < self.rows)
     }
 
     /// Row by row, whether it has a match.
@@ -113,6 +124,9 @@ mod tests {
                     next = bitmap.next_unmarked(row + 1);
                 }
                 assert_eq!(found, (0..rows).step_by(step).collect::<Vec<_>>(), "{rows} rows, {step}");
+                let marked: Vec<usize> =
+                    std::iter::successors(bitmap.next_marked(0), |row| bitmap.next_marked(row + 1)).collect();
+                assert_eq!(marked, (0..rows).filter(|row| row % step != 0).collect::<Vec<_>>(), "{rows} rows, {step}");
                 let values = bitmap.to_values();
                 assert_eq!(values.len(), rows);
                 assert!((0..rows).all(|row| values.value(row) == (row % step != 0)));

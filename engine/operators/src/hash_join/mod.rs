@@ -11,11 +11,13 @@
 //! | left semi | probe rows with such a pair, once |
 //! | left anti | probe rows without such a pair (NOT EXISTS: a NULL key has none) |
 //! | left mark | all probe rows, and whether they have such a pair |
+//! | build semi | build rows with such a pair, once, when the probe side has ended |
+//! | build anti | build rows without such a pair, then |
 //! | full | as left, and when the probe side has ended build rows without such a pair with NULLs for the probe columns |
 //!
 //! Without a filter, semi, anti and mark joins only narrow the selection of the probe batch or add a column to it. Probe
-//! rows may be changes: their kinds go with them (not for full joins). The build side must be append-only. With an empty
-//! build side an inner or semi join is satisfied at once, and the probe side need not be read.
+//! rows may be changes: their kinds go with them (not where build rows remember what they have met). The build side must be append-only. With an empty
+//! build side an inner, semi or build anti join is satisfied at once, and the probe side need not be read.
 //!
 //! Two variants of these kinds:
 //!
@@ -27,8 +29,8 @@
 //! A build side that memory does not hold is spilled by radix partition, with the probe rows that follow ([`spill`]);
 //! then rows come out partition by partition.
 //!
-//! A runtime filter is published once the build side is complete (inner and semi joins only: the others need probe rows
-//! without a partner, and a spilled build side has no table to ask).
+//! A runtime filter is published once the build side is complete (not for left, anti, mark and full joins, which need
+//! probe rows without a partner; and a spilled build side has no table to ask).
 //!
 //! It is an operator of bounded queries: in the middle of its work it has no snapshot and says so.
 //!
@@ -97,22 +99,24 @@ impl OperatorFactory for Factory {
         check_variant(&payload)?;
         let gives_pairs = gives_pairs(payload.kind);
         let probe_columns = probe.fields.len();
+        let gives_build = gives_pairs || payload.kind.gives_build();
         let visible = match payload.kind {
-            JoinKind::LeftMark => probe_columns + 1,
-            _ if gives_pairs => probe_columns + build.fields.len(),
-            _ => probe_columns,
+            JoinKind::LeftMark => 0..probe_columns + 1,
+            kind if kind.gives_build() => probe_columns..probe_columns + build.fields.len(),
+            _ if gives_pairs => 0..probe_columns + build.fields.len(),
+            _ => 0..probe_columns,
         };
-        let projection = payload.projection.clone().unwrap_or_else(|| (0..visible).collect());
-        let is_fitting = projection.len() == output.fields.len() && projection.iter().all(|c| *c < visible);
+        let projection = payload.projection.clone().unwrap_or_else(|| visible.clone().collect());
+        let is_fitting = projection.len() == output.fields.len() && projection.iter().all(|c| visible.contains(c));
         if !is_fitting {
-            let problem = format!("columns {projection:?} of {visible} for an output of {}", output.fields.len());
+            let problem = format!("columns {projection:?} of {visible:?} for an output of {}", output.fields.len());
             return Err(OperatorError::Spec { operator: NAME, problem }.into());
         }
         let filter_columns = payload.filter.as_ref().map(|filter| filter.columns()).unwrap_or_default();
 
         // The build columns that are needed once a row is in the table.
         let mut kept: Vec<usize> = payload.build_keys.clone();
-        let given = projection.iter().filter(|_| gives_pairs);
+        let given = projection.iter().filter(|_| gives_build);
         kept.extend(given.chain(&filter_columns).filter_map(|column| column.checked_sub(probe_columns)));
         kept.extend(payload.build_count);
         kept.sort_unstable();
@@ -161,7 +165,7 @@ impl OperatorFactory for Factory {
                 Arc::clone(output),
                 context.batch_rows,
             ),
-            filter_id: payload.runtime_filter.filter(|_| matches!(payload.kind, JoinKind::Inner | JoinKind::LeftSemi)),
+            filter_id: payload.runtime_filter.filter(|_| needs_partner(payload.kind)),
             published: None,
             unmatched: None,
             has_ended: false,
@@ -172,6 +176,11 @@ impl OperatorFactory for Factory {
 /// Whether pairs come out, with the columns of both sides.
 fn gives_pairs(kind: JoinKind) -> bool {
     matches!(kind, JoinKind::Inner | JoinKind::Left | JoinKind::Full)
+}
+
+/// Whether probe rows without a partner come to nothing.
+fn needs_partner(kind: JoinKind) -> bool {
+    matches!(kind, JoinKind::Inner | JoinKind::LeftSemi) || kind.gives_build()
 }
 
 /// The variants exist of some kinds only.
@@ -213,7 +222,7 @@ struct HashJoin {
     probe: Probe,
     filter_id: Option<u32>,
     published: Option<(u32, RuntimeFilter)>,
-    /// Full joins, when both sides have been read: the build row to look at next.
+    /// When build rows come out and both sides have been read: the one to look at next.
     unmatched: Option<usize>,
     /// Both sides have been read.
     has_ended: bool,
@@ -259,7 +268,7 @@ impl HashJoin {
     }
 
     fn spilled_join(&self) -> SpilledJoin {
-        let with_matched = self.kind == JoinKind::Full;
+        let with_matched = self.kind.marks_build();
         let layout = BuildLayout::new(&self.build_schema, &self.build_keys, self.options, with_matched);
         SpilledJoin::new(layout, &self.probe_schema, &self.probe.spec.keys, &self.context)
     }
@@ -309,7 +318,7 @@ impl HashJoin {
         Ok(())
     }
 
-    /// The next build rows without a partner; the table goes when there are no more.
+    /// The next build rows by whether they have had a partner; the table goes when there are no more.
     fn continue_unmatched(&mut self, out: &mut Output) -> Result<Step, Failure> {
         if let (Some(table), Some(from)) = (&self.table, self.unmatched) {
             self.unmatched = self.probe.emit_unmatched(table, from, out)?;
@@ -375,10 +384,9 @@ fn write_output(out: &mut Output, writer: &mut SpillWriter) -> Result<(), Failur
 
 impl Operator for HashJoin {
     fn is_satisfied(&self) -> bool {
-        let needs_partner = matches!(self.kind, JoinKind::Inner | JoinKind::LeftSemi);
         self.build_has_ended
             && !self.has_ended
-            && ((needs_partner && self.probe.facts.is_empty) || self.probe.refuses_all())
+            && ((needs_partner(self.kind) && self.probe.facts.is_empty) || self.probe.refuses_all())
     }
 
     fn input_selection(&self) -> InputSelection {
@@ -431,8 +439,8 @@ impl Operator for HashJoin {
             }
         } else {
             self.has_ended = true;
-            // A full join still needs the rows that no probe row has met.
-            if self.kind != JoinKind::Full {
+            // Build rows may still come out, by what they have met.
+            if !self.kind.marks_build() {
                 self.drop_table()?;
             }
         }
@@ -444,7 +452,7 @@ impl Operator for HashJoin {
             spilled.end_probe()?;
             return self.resume(out);
         }
-        self.unmatched = (self.kind == JoinKind::Full).then_some(0);
+        self.unmatched = self.kind.marks_build().then_some(0);
         self.continue_unmatched(out)
     }
 

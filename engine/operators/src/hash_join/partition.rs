@@ -132,8 +132,8 @@ impl PartitionJoin {
             Stage::Probe(_) => self.probe(probe, out)?,
             Stage::Unmatched(from) => {
                 let from = *from;
-                let next = match (probe.spec.kind, &self.table) {
-                    (JoinKind::Full, Some(table)) => probe.emit_unmatched(table, from, out)?,
+                let next = match &self.table {
+                    Some(table) if probe.spec.kind.marks_build() => probe.emit_unmatched(table, from, out)?,
                     _ => None,
                 };
                 match next {

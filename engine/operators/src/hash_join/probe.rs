@@ -136,7 +136,7 @@ pub(super) struct Probe {
     pairs: Pairs,
     /// Probe rows of the batch that have a partner; not for inner joins.
     matched: MatchBitmap,
-    /// Build rows that have had a partner; for full joins.
+    /// Build rows that have had a partner, where that matters.
     pub(super) build_matched: MatchBitmap,
     /// By build row, how many more probe rows it can match; for counted joins.
     pub(super) left_over: Vec<i64>,
@@ -181,7 +181,7 @@ impl Probe {
 
     /// The table is complete; no row of it has had a partner yet.
     pub(super) fn begin(&mut self, table: &JoinTable) -> Result<(), Failure> {
-        if self.spec.kind == JoinKind::Full {
+        if self.spec.kind.marks_build() {
             self.build_matched.reset(table.num_rows());
         }
         if let Some(column) = self.spec.count {
@@ -199,7 +199,7 @@ impl Probe {
 
     /// Whether probe rows may be changes: not if a build row remembers which rows it has met.
     pub(super) fn takes_changes(&self) -> bool {
-        self.spec.kind != JoinKind::Full && self.spec.count.is_none()
+        !self.spec.kind.marks_build() && self.spec.count.is_none()
     }
 
     /// Begins a batch; the one before is complete.
@@ -282,7 +282,8 @@ impl Probe {
             selection: batch.selection(),
         };
         let gives_pairs = gives_pairs(self.spec.kind);
-        let must_see_pairs = gives_pairs || self.spec.filter.is_some() || self.spec.count.is_some();
+        let marks_build = self.spec.kind.marks_build();
+        let must_see_pairs = gives_pairs || marks_build || self.spec.filter.is_some() || self.spec.count.is_some();
         if !must_see_pairs {
             let rows = table.matching_rows(&input, &mut self.cursor)?;
             self.matched.mark_all(&rows);
@@ -297,7 +298,7 @@ impl Probe {
         } else if self.spec.kind != JoinKind::Inner {
             self.matched.mark_all(&self.pairs.probe);
         }
-        if self.spec.kind == JoinKind::Full {
+        if marks_build {
             self.build_matched.mark_all(&self.pairs.build);
         }
         if gives_pairs && !self.pairs.is_empty() {
@@ -341,7 +342,7 @@ impl Probe {
     /// Probe rows by whether they have a partner; their columns are not touched.
     fn emit_rest(&self, batch: &Batch, out: &mut Output) -> Result<(), Failure> {
         let mut selection: Option<Selection> = match self.spec.kind {
-            JoinKind::Inner => return Ok(()),
+            JoinKind::Inner | JoinKind::BuildSemi | JoinKind::BuildAnti => return Ok(()),
             JoinKind::LeftMark => batch.selection().cloned(),
             JoinKind::LeftSemi => Some(self.matched.marked(batch.selection())),
             _ => Some(self.matched.unmarked(batch.selection())),

@@ -253,7 +253,8 @@ impl SpilledJoin {
 fn has_output(partition: &Partition, kind: JoinKind) -> bool {
     let (build, probe) = (partition.build.rows() > 0, partition.probe.rows() > 0);
     match kind {
-        JoinKind::Inner | JoinKind::LeftSemi => build && probe,
+        JoinKind::Inner | JoinKind::LeftSemi | JoinKind::BuildSemi => build && probe,
+        JoinKind::BuildAnti => build,
         JoinKind::Full => true,
         _ => probe,
     }

@@ -17,8 +17,16 @@ use crate::testing::{
 /// Two keys and a value.
 pub(super) type Row = (Option<i64>, Option<String>, Option<i64>);
 
-pub(super) const KINDS: [JoinKind; 6] =
-    [JoinKind::Inner, JoinKind::Left, JoinKind::LeftSemi, JoinKind::LeftAnti, JoinKind::Full, JoinKind::LeftMark];
+pub(super) const KINDS: [JoinKind; 8] = [
+    JoinKind::Inner,
+    JoinKind::Left,
+    JoinKind::LeftSemi,
+    JoinKind::LeftAnti,
+    JoinKind::Full,
+    JoinKind::LeftMark,
+    JoinKind::BuildSemi,
+    JoinKind::BuildAnti,
+];
 
 fn side(prefix: &str) -> SchemaRef {
     let names = ["k", "s", "v"].map(|n| format!("{prefix}{n}"));
@@ -53,13 +61,15 @@ pub(super) fn payload(kind: JoinKind, keys: &[usize]) -> HashJoinSpec {
 pub(super) fn spec(payload: &HashJoinSpec) -> OperatorSpec {
     let (build, probe) = (side("b"), side("p"));
     let mut fields = probe.fields.clone();
-    if gives_pairs(payload.kind) {
+    if gives_pairs(payload.kind) || payload.kind.gives_build() {
         fields.extend(build.fields.iter().cloned());
     } else if payload.kind == JoinKind::LeftMark {
         fields.push(Field::new("mark", LogicalType::Boolean, false));
     }
     if let Some(projection) = &payload.projection {
         fields = projection.iter().map(|column| fields[*column].clone()).collect();
+    } else if payload.kind.gives_build() {
+        fields.drain(..probe.fields.len());
     }
     OperatorSpec::new(payload, vec![build, probe], Some(Arc::new(Schema::new(fields))))
 }
@@ -95,6 +105,8 @@ pub(super) fn model(payload: &HashJoinSpec, build: &[Row], probe: &[Row]) -> Vec
         columns.extend_from_slice(more);
         if let Some(projection) = &payload.projection {
             columns = projection.iter().map(|c| columns[*c].clone()).collect();
+        } else if payload.kind.gives_build() {
+            columns.drain(..3);
         }
         answer.push(format!("+I {}", columns.join(" ")));
     };
@@ -104,7 +116,7 @@ pub(super) fn model(payload: &HashJoinSpec, build: &[Row], probe: &[Row]) -> Vec
             (JoinKind::LeftMark, none) => give(left, &[(!none).to_string()]),
             (JoinKind::LeftSemi, false) => give(left, &[]),
             (JoinKind::LeftAnti, true) if !nulls_refuse(left) => give(left, &[]),
-            (JoinKind::LeftSemi | JoinKind::LeftAnti, _) => {}
+            (JoinKind::LeftSemi | JoinKind::LeftAnti | JoinKind::BuildSemi | JoinKind::BuildAnti, _) => {}
             (JoinKind::Left | JoinKind::Full, true) => give(left, &row_text(&null)),
             _ => partners.into_iter().for_each(|right| give(left, &row_text(right))),
         }
@@ -112,6 +124,11 @@ pub(super) fn model(payload: &HashJoinSpec, build: &[Row], probe: &[Row]) -> Vec
     if payload.kind == JoinKind::Full {
         let alone = |right: &&Row| !probe.iter().any(|left| matches(left, right));
         build.iter().filter(alone).for_each(|right| give(&null, &row_text(right)));
+    }
+    if payload.kind.gives_build() {
+        let has_partner = |right: &Row| probe.iter().any(|left| matches(left, right));
+        let comes_out = |right: &&Row| has_partner(right) == (payload.kind == JoinKind::BuildSemi);
+        build.iter().filter(comes_out).for_each(|right| give(&null, &row_text(right)));
     }
     answer.sort();
     answer
@@ -171,17 +188,20 @@ fn every_kind_is_what_trying_all_pairs_gives() {
 fn unmatched_build_rows_come_out_in_bounded_pieces() {
     let rows = |range: std::ops::Range<i64>| range.map(|v| (Some(v), None, Some(v))).collect::<Vec<Row>>();
     let feed = Feed { cut: 8192, selected: false, restore: None, batch_rows: 100, parallelism: 1 };
-    let full = payload(JoinKind::Full, &[0]);
-    let (build, probe) = (rows(0..1000), rows(500..530));
-    let parallel = Parallel::new(&spec(&full), &[vec![0], vec![0]], &feed, Arc::new(Unmetered)).unwrap();
-    let given = parallel.run(&events(&build, &probe)).unwrap();
-    let mut texts: Vec<String> = given.iter().flat_map(crate::testing::element_texts).collect();
-    for element in &given {
-        let StreamElement::Batch(batch) = element else { panic!("{element:?}") };
-        assert!(batch.num_rows() <= 100);
+    for (kind, probe) in
+        [(JoinKind::Full, rows(500..530)), (JoinKind::BuildAnti, rows(500..530)), (JoinKind::BuildSemi, rows(30..730))]
+    {
+        let (payload, build) = (payload(kind, &[0]), rows(0..1000));
+        let parallel = Parallel::new(&spec(&payload), &[vec![0], vec![0]], &feed, Arc::new(Unmetered)).unwrap();
+        let given = parallel.run(&events(&build, &probe)).unwrap();
+        let mut texts: Vec<String> = given.iter().flat_map(crate::testing::element_texts).collect();
+        for element in &given {
+            let StreamElement::Batch(batch) = element else { panic!("{element:?}") };
+            assert!(batch.num_rows() <= 100);
+        }
+        texts.sort();
+        assert_eq!(texts, model(&payload, &build, &probe), "{kind:?}");
     }
-    texts.sort();
-    assert_eq!(texts, model(&full, &build, &probe));
 }
 
 /// Subtasks that each have the whole build side and a part of the probe side.
@@ -315,6 +335,8 @@ fn projections_pick_from_both_sides() {
         (JoinKind::Full, vec![5, 0, 3]),
         (JoinKind::LeftMark, vec![3]),
         (JoinKind::LeftMark, vec![3, 1]),
+        (JoinKind::BuildSemi, vec![5, 3]),
+        (JoinKind::BuildAnti, vec![4]),
     ] {
         let with = HashJoinSpec { projection: Some(projection), ..payload(kind, &[0]) };
         check(&with, &build, &probe);
@@ -370,7 +392,7 @@ fn kinds_that_need_rows_without_partners_publish_no_filter() {
 
 #[test]
 fn nothing_more_is_needed_once_nothing_can_match() {
-    for (kind, satisfied) in KINDS.into_iter().zip([true, false, true, false, false, false]) {
+    for (kind, satisfied) in KINDS.into_iter().zip([true, false, true, false, false, false, true, true]) {
         let mut join = Instance::alone(&spec(&payload(kind, &[0])));
         assert!(!join.operator.is_satisfied());
         join.end_of_input(0).unwrap();

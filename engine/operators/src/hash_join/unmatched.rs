@@ -1,4 +1,5 @@
-//! Full joins: the build rows that no probe row has met, once all probe rows have been.
+//! Build rows by whether a probe row has met them, once all probe rows have been: those without a partner of full and
+//! build anti joins, those with one of build semi joins.
 //!
 //! The rows are found in the bitmap that probing has marked, a word at a time, and come out in pieces of a batch. Cost: a
 //! bit for each build row, and a gather for each build column of the output; probe columns are a constant NULL.
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use arrow_buffer::ScalarBuffer;
 use flumen_core::batch::Batch;
 use flumen_core::failure::Failure;
+use flumen_core::spec::relational::JoinKind;
 use flumen_kernels::gather::{index_array, take_column};
 use flumen_kernels::join_table::JoinTable;
 
@@ -15,7 +17,7 @@ use super::probe::{Probe, Source};
 use crate::contract::Output;
 
 impl Probe {
-    /// The next piece of the build rows from `from` on that have had no partner; answers where to go on, or `None` if
+    /// The next piece of the build rows from `from` on that are to come out; answers where to go on, or `None` if
     /// there are no more.
     pub(super) fn emit_unmatched(
         &self,
@@ -24,12 +26,16 @@ impl Probe {
         out: &mut Output,
     ) -> Result<Option<usize>, Failure> {
         let mut rows: Vec<u32> = Vec::new();
-        let mut next = self.build_matched.next_unmarked(from);
+        let find = |from| match self.spec.kind {
+            JoinKind::BuildSemi => self.build_matched.next_marked(from),
+            _ => self.build_matched.next_unmarked(from),
+        };
+        let mut next = find(from);
         while let Some(row) = next
             && rows.len() < self.pairs_max
         {
             rows.push(row as u32);
-            next = self.build_matched.next_unmarked(row + 1);
+            next = find(row + 1);
         }
         if rows.is_empty() {
             return Ok(None);

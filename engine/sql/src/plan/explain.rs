@@ -124,6 +124,8 @@ fn join_title(spec: &HashJoinSpec) -> String {
         JoinKind::LeftAnti => "Anti",
         JoinKind::Full => "Full",
         JoinKind::LeftMark => "Mark",
+        JoinKind::BuildSemi => "BuildSemi",
+        JoinKind::BuildAnti => "BuildAnti",
         _ => "Inner",
     };
     format!("{kind}Join")

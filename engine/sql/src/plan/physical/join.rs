@@ -2,8 +2,9 @@
 //!
 //! Rows meet in one of three ways. The build side is *copied* to every subtask where that is cheaper, where there is no
 //! equality to send rows by, and for NOT IN, whose every row asks for all of the build side. Else both sides are
-//! *hashed* by the keys. A full join must know of each build row in one place whether it has been met, so its build side
-//! is never copied: without an equality both sides come to a single subtask.
+//! *hashed* by the keys. A full join, and a semi or anti join that builds the rows that ask, must know of each build row in
+//! one place whether it has been met, so its build side is never copied: without an equality both sides come to a single
+//! subtask.
 
 use std::sync::Arc;
 
@@ -23,6 +24,8 @@ use super::{PhysicalPlanner, fields, nullable, reach};
 
 /// Largest build side that is copied to every subtask.
 const BROADCAST_BYTES_MAX: f64 = 256.0 * 1024.0 * 1024.0;
+/// How much larger the side asked must be for a semi or anti join to build the rows that ask.
+const REVERSED: f64 = 2.0;
 /// Moving a row to another subtask, against putting it into a hash table (which is 1).
 const EXCHANGE_COST: f64 = 0.5;
 
@@ -76,6 +79,16 @@ impl PhysicalPlanner<'_> {
             JoinKind::Inner | JoinKind::Full => size(&left) < size(&right),
             _ => swapped,
         };
+        // Rows that are asked of a much larger side are built, and the larger side streams past them.
+        let (asking, asked) = if swapped { (&right, &left) } else { (&left, &right) };
+        let is_reversed = matches!(kind, JoinKind::LeftSemi | JoinKind::LeftAnti)
+            && !null_aware
+            && size(asking) * REVERSED <= size(asked);
+        let (kind, swapped) = match kind {
+            JoinKind::LeftSemi if is_reversed => (JoinKind::BuildSemi, !swapped),
+            JoinKind::LeftAnti if is_reversed => (JoinKind::BuildAnti, !swapped),
+            _ => (kind, swapped),
+        };
         let (probe, build) = if swapped { (right, left) } else { (left, right) };
         let (mut probe_keys, mut build_keys): (Vec<Expr>, Vec<Expr>) =
             pairs.iter().map(|(l, r, _)| if swapped { (r.clone(), l.clone()) } else { (l.clone(), r.clone()) }).unzip();
@@ -108,25 +121,28 @@ impl PhysicalPlanner<'_> {
         let (probe_part, build_part) = (0..probe_width, full_probe..full_probe + build_width);
         let mut projection: Vec<usize> = match kind {
             JoinKind::LeftSemi | JoinKind::LeftAnti => probe_part.collect(),
+            JoinKind::BuildSemi | JoinKind::BuildAnti => build_part.collect(),
             JoinKind::LeftMark => probe_part.chain([full_probe]).collect(),
             _ if swapped => build_part.chain(probe_part).collect(),
             _ => probe_part.chain(build_part).collect(),
         };
         if projection.is_empty() {
-            projection.push(0);
-            output = vec![probe.schema.fields[0].clone()];
+            let (place, side) = if kind.gives_build() { (full_probe, &build) } else { (0, &probe) };
+            projection.push(place);
+            output = vec![side.schema.fields[0].clone()];
         }
-        let must_gather = cross && kind == JoinKind::Full;
+        let must_gather = cross && kind.marks_build();
         let parallelism = if must_gather { 1 } else { probe.parallelism.max(build.parallelism) };
         let copies = f64::from(parallelism);
         let broadcast_cost = build.rows * copies * (1.0 + EXCHANGE_COST);
         let exchange_cost = (build.rows + probe.rows) * EXCHANGE_COST + build.rows;
         let is_cheap = broadcast_cost <= exchange_cost && size(&build) * copies <= BROADCAST_BYTES_MAX;
-        let broadcast = kind != JoinKind::Full && (cross || null_aware || is_cheap);
+        let broadcast = !kind.marks_build() && (cross || null_aware || is_cheap);
         let build_unique = is_unique(&build, &build_columns);
         let mut probe = probe;
         let alone = parallelism == 1;
-        let runtime_filter = (matches!(kind, JoinKind::Inner | JoinKind::LeftSemi) && !cross && (broadcast || alone))
+        let needs_partner = matches!(kind, JoinKind::Inner | JoinKind::LeftSemi) || kind.gives_build();
+        let runtime_filter = (needs_partner && !cross && (broadcast || alone))
             .then(|| self.publish(&mut probe, &probe_columns))
             .flatten();
         let spec = HashJoinSpec {
@@ -214,6 +230,13 @@ pub(super) fn is_unique(node: &Node, columns: &[usize]) -> bool {
             let below: Vec<usize> = columns.iter().map(|&c| spec.projection.as_ref().map_or(c, |p| p[c])).collect();
             node.inputs.get(1).is_some_and(|i| is_unique(&i.node, &below))
         }
+        Op::Join(spec) if spec.kind.gives_build() => {
+            let [build, probe] = node.inputs.as_slice() else { return false };
+            let width = probe.node.schema.fields.len();
+            let place = |c: usize| spec.projection.as_ref().map_or(c, |p| p[c]).checked_sub(width);
+            let below: Option<Vec<usize>> = columns.iter().map(|&c| place(c)).collect();
+            below.is_some_and(|below| is_unique(&build.node, &below))
+        }
         _ => false,
     }
 }
@@ -250,13 +273,13 @@ pub(super) fn listen(node: &mut Node, columns: &[usize], id: u32) -> bool {
         // A full join gives the build rows that no probe row has met: none of these may be kept from it.
         Op::Join(spec) if spec.kind == JoinKind::Full || spec.build_count.is_some() => false,
         Op::Join(spec) => {
-            let inner = spec.kind == JoinKind::Inner;
+            let build_may_go = spec.kind == JoinKind::Inner || spec.kind.gives_build();
             let below: Vec<usize> = columns.iter().map(|&c| spec.projection.as_ref().map_or(c, |p| p[c])).collect();
             let probe_width = node.inputs[1].node.schema.fields.len();
             if below.iter().all(|&c| c < probe_width) {
                 return listen(&mut node.inputs[1].node, &below, id);
             }
-            if inner && below.iter().all(|&c| c >= probe_width) {
+            if build_may_go && below.iter().all(|&c| c >= probe_width) {
                 let below: Vec<usize> = below.iter().map(|c| c - probe_width).collect();
                 return listen(&mut node.inputs[0].node, &below, id);
             }
