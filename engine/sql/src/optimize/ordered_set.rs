@@ -12,8 +12,8 @@
 //! | `max_by(x, y)`, `min_by(x, y)` | the first by `y`, of rows where neither is NULL |
 //! | `approx_distinct(x)` | counted exactly |
 //!
-//! Source: PostgreSQL's ordered-set aggregates (`percentile_cont`, `percentile_disc`, `mode`); ties of `mode` and the
-//! NULLs of `max_by` as DuckDB has them, but for the smallest of several modes where DuckDB takes the first it met.
+//! Source: PostgreSQL's ordered-set aggregates (`percentile_cont`, `percentile_disc`, `mode`), which leave open which of
+//! several modes they give; the NULLs of `max_by` as DuckDB has them.
 
 use std::sync::Arc;
 
