@@ -49,11 +49,25 @@ pub fn small_tpch_tables() -> Arc<TempDir> {
     shared_tables(&TABLES, TPCH_SMALL_SCALE)
 }
 
+/// The tables of [`tpch_tables`] in small row groups, for scans that hold little.
+///
+/// # Panics
+/// If they cannot be written.
+#[must_use]
+pub fn finely_divided_tpch_tables() -> Arc<TempDir> {
+    static TABLES: Shared = Mutex::new(Weak::new());
+    shared_tables_of(&TABLES, TPCH_SCALE, 8192)
+}
+
 fn shared_tables(tables: &Shared, scale: f64) -> Arc<TempDir> {
+    shared_tables_of(tables, scale, tpch::ROW_GROUP_ROWS)
+}
+
+fn shared_tables_of(tables: &Shared, scale: f64, row_group_rows: usize) -> Arc<TempDir> {
     let mut tables = tables.lock().expect("a test failed while it made the tables");
     tables.upgrade().unwrap_or_else(|| {
         let directory = Arc::new(tempfile::tempdir().expect("there is room for a directory"));
-        tpch::generate(directory.path(), scale).expect("the tables can be written");
+        tpch::generate_divided(directory.path(), scale, row_group_rows).expect("the tables can be written");
         *tables = Arc::downgrade(&directory);
         directory
     })

@@ -37,6 +37,8 @@ pub(super) struct LocalAggregate {
     /// For rows that pass without the table: the slot of a row is its position.
     by_row: ByRow,
     flush: Option<Flush>,
+    /// Rows that are still to pass, the next ones last.
+    rest: Vec<Batch>,
     pages: Arc<dyn PageSource>,
 }
 
@@ -69,6 +71,7 @@ impl LocalAggregate {
             bypass_left: 0,
             by_row,
             flush: None,
+            rest: Vec::new(),
             pages: Arc::clone(&context.pages),
         })
     }
@@ -137,8 +140,23 @@ impl LocalAggregate {
 
     /// Turns the rows into states one by one.
     fn pass(&mut self, batch: &Batch, out: &mut Output) -> Result<Step, Failure> {
+        let rows = batch.num_rows();
+        match self.by_row.reserve(rows) {
+            Ok(()) => {}
+            Err(StateError::Memory { .. }) if rows > 1 => {
+                // Fewer rows at a time need fewer states.
+                self.rest.push(batch.slice(rows / 2, rows - rows / 2));
+                return self.pass(&batch.slice(0, rows / 2), out);
+            }
+            Err(error) => return Err(error.into()),
+        }
         self.by_row.given = Some((self.by_row.states(&self.aggregation, batch, &self.output)?, 0));
-        self.by_row.emit(self.batch_rows, out)
+        self.emit_passed(out)
+    }
+
+    fn emit_passed(&mut self, out: &mut Output) -> Result<Step, Failure> {
+        let step = self.by_row.emit(self.batch_rows, out)?;
+        Ok(if self.rest.is_empty() { step } else { Step::HasMoreOutput })
     }
 }
 
@@ -150,7 +168,10 @@ impl Operator for LocalAggregate {
 
     fn resume(&mut self, out: &mut Output) -> Result<Step, Failure> {
         if self.by_row.given.is_some() {
-            return self.by_row.emit(self.batch_rows, out);
+            return self.emit_passed(out);
+        }
+        if let Some(batch) = self.rest.pop() {
+            return self.pass(&batch, out);
         }
         self.continue_flush(out)
     }
@@ -184,6 +205,11 @@ struct ByRow {
 }
 
 impl ByRow {
+    /// Makes memory for the states of so many rows.
+    fn reserve(&mut self, rows: usize) -> Result<(), StateError> {
+        self.accumulators.iter_mut().try_for_each(|accumulator| accumulator.reserve(rows))
+    }
+
     fn states(&mut self, aggregation: &Aggregation, batch: &Batch, output: &SchemaRef) -> Result<Batch, Failure> {
         let rows = batch.num_rows();
         self.slots.extend(self.slots.len() as u32..rows as u32);

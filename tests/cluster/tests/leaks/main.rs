@@ -47,14 +47,20 @@ struct Case {
     sql: String,
     settings: &'static [(&'static str, &'static str)],
     end: End,
+    /// It has to have spilled something before it is stopped.
+    spills: bool,
 }
 
 fn case(sql: impl Into<String>, end: End) -> Case {
-    Case { sql: sql.into(), settings: &[], end }
+    Case { sql: sql.into(), settings: &[], end, spills: false }
+}
+
+fn spilling(sql: impl Into<String>, end: End) -> Case {
+    Case { spills: true, ..case(sql, end) }
 }
 
 fn with(settings: &'static [(&'static str, &'static str)], sql: impl Into<String>, end: End) -> Case {
-    Case { sql: sql.into(), settings, end }
+    Case { settings, ..case(sql, end) }
 }
 
 const BLOCKING: &[(&str, &str)] = &[("execution.batch-shuffle-mode", "all-exchanges-blocking")];
@@ -112,6 +118,28 @@ fn cases(directory: &Path) -> Vec<Case> {
     ]
 }
 
+/// Jobs that do not fit into [`LITTLE_MEMORY`].
+fn spilling_cases() -> Vec<Case> {
+    use End::{Cancelled, Dropped, Failed, Finished};
+    let grouped = |table: &str| format!("SELECT v, count(*), min(k) FROM {table} GROUP BY v");
+    let sorted = |table: &str| format!("SELECT v, k FROM {table} ORDER BY k, v");
+    let joined = |table: &str| format!("SELECT a.v, b.k FROM {table} a JOIN {table} b ON a.v = b.v");
+    let numbered = |table: &str| format!("SELECT v, row_number() OVER (PARTITION BY k ORDER BY v) FROM {table}");
+    let mut cases = Vec::new();
+    for query in [&grouped as &dyn Fn(&str) -> String, &sorted, &joined, &numbered] {
+        cases.push(spilling(query("short"), Finished));
+        cases.push(spilling(query("long"), Cancelled));
+        cases.push(spilling(query("long"), Dropped));
+    }
+    let failing = "SELECT v, sum(1 / (v - 250000)) FROM short GROUP BY v";
+    cases.push(spilling(failing, Failed("zero")));
+    cases.push(spilling("SELECT 1 / (max(v) - max(v)) FROM (SELECT v FROM short GROUP BY v) g", Failed("zero")));
+    cases
+}
+
+/// Managed memory of those.
+const LITTLE_MEMORY: &str = "4 mb";
+
 /// Ten files, of which number 7 ends too early in the middle of its data.
 fn write_files(directory: &Path) {
     for file in 0..10_i64 {
@@ -130,14 +158,16 @@ fn write_files(directory: &Path) {
     }
 }
 
-fn session(directory: &Path) -> Session {
+fn session(directory: &Path, managed_size: Option<&str>) -> Session {
     let checkpoints = directory.join("checkpoints").display().to_string();
-    let configuration = configuration(&[
+    let mut settings = vec![
         ("parallelism.default", "2"),
         ("taskmanager.worker-threads", "2"),
         ("execution.checkpointing.dir", checkpoints.as_str()),
         ("execution.checkpointing.interval", "50 ms"),
-    ]);
+    ];
+    settings.extend(managed_size.map(|size| ("taskmanager.memory.managed.size", size)));
+    let configuration = configuration(&settings);
     let extensions = Extensions { connectors: Some(Arc::new(faulty::register)), ..Extensions::default() };
     let cluster = EmbeddedCluster::start_with(&configuration, |_| extensions).unwrap();
     let mut session = Session::on(cluster, configuration);
@@ -178,7 +208,10 @@ fn run(session: &mut Session, case: &Case) -> Result<(), String> {
     let result = match execute(session, &case.sql).map_err(|e| e.render())? {
         Outcome::Rows(mut rows) => {
             if matches!(case.end, End::Cancelled | End::Dropped) {
-                wait_until("the job is in the middle", || rows.progress().rows_read > ROWS_IN_THE_MIDDLE);
+                wait_until("the job is in the middle", || {
+                    let progress = rows.progress();
+                    progress.rows_read > ROWS_IN_THE_MIDDLE && (progress.spilled_bytes > 0 || !case.spills)
+                });
             }
             match case.end {
                 End::Dropped => return Ok(()),
@@ -211,33 +244,41 @@ fn run(session: &mut Session, case: &Case) -> Result<(), String> {
     }
 }
 
-#[test]
-fn every_way_to_end_leaves_nothing() {
-    faulty::silence();
-    let directory = tempfile::tempdir().unwrap();
-    write_files(directory.path());
-    let before_all = Census::take();
-    let mut session = session(directory.path());
+/// Runs the cases, each of which must leave the process as it was before.
+fn check(directory: &Path, cases: Vec<Case>, managed_size: Option<&str>) {
+    let mut session = session(directory, managed_size);
     let before = Census::take();
-    for case in cases(directory.path()) {
+    for case in cases {
         let name = format!("{} {:?} {:?}", case.sql, case.settings, case.end);
         for (key, value) in case.settings {
             execute(&mut session, &format!("SET '{key}' = '{value}'")).unwrap();
         }
+        let spilled = session.process().spilled_bytes();
         if let Err(problem) = run(&mut session, &case) {
             panic!("{name}: {problem}");
         }
+        assert_eq!(session.process().spilled_bytes() > spilled, case.spills, "{name}");
         for (key, _) in case.settings {
             execute(&mut session, &format!("RESET '{key}'")).unwrap();
         }
         before.wait_for_return(&name, || {
             session.process().verify_empty().map_err(|e| format!("{e:#}"))?;
             // Checkpoints go with their job, unless they are to stay.
-            let jobs = std::fs::read_dir(directory.path().join("checkpoints")).into_iter().flatten().flatten();
+            let jobs = std::fs::read_dir(directory.join("checkpoints")).into_iter().flatten().flatten();
             let left: Vec<_> = jobs.map(|job| job.path()).collect();
             if left.is_empty() { Ok(()) } else { Err(format!("checkpoints are left: {left:?}")) }
         });
     }
-    drop(session);
-    before_all.wait_for_return("the cluster", || Ok(()));
+}
+
+#[test]
+fn every_way_to_end_leaves_nothing() {
+    faulty::silence();
+    let directory = tempfile::tempdir().unwrap();
+    write_files(directory.path());
+    let before = Census::take();
+    check(directory.path(), cases(directory.path()), None);
+    before.wait_for_return("the cluster", || Ok(()));
+    check(directory.path(), spilling_cases(), Some(LITTLE_MEMORY));
+    before.wait_for_return("the cluster with little memory", || Ok(()));
 }

@@ -6,5 +6,6 @@ mod definitions;
 mod errors;
 mod harness;
 mod semantics;
+mod spilling;
 mod tpch;
 mod window_functions;

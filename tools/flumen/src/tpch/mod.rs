@@ -21,7 +21,7 @@ use tpchgen_arrow::{
 };
 
 /// Rows of a row group: about 16 MiB of `lineitem`.
-const ROW_GROUP_ROWS: usize = 122_880;
+pub const ROW_GROUP_ROWS: usize = 122_880;
 
 macro_rules! queries {
     ($($number:literal)*) => {
@@ -144,8 +144,16 @@ pub fn query_over(text: &str, directory: &Path) -> String {
 /// # Errors
 /// If a file cannot be written.
 pub fn generate(directory: &Path, scale: f64) -> anyhow::Result<usize> {
+    generate_divided(directory, scale, ROW_GROUP_ROWS)
+}
+
+/// As [`generate`], with so many rows in a row group.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_divided(directory: &Path, scale: f64, row_group_rows: usize) -> anyhow::Result<usize> {
     let write = |name: &str, batches: &mut dyn Iterator<Item = Result<RecordBatch, ArrowError>>| {
-        table(directory, name, batches)
+        table(directory, name, row_group_rows, batches)
     };
     let mut rows = 0;
     rows += write("region", &mut RegionArrow::new(RegionGenerator::new(scale, 1, 1)))?;
@@ -162,13 +170,14 @@ pub fn generate(directory: &Path, scale: f64) -> anyhow::Result<usize> {
 fn table(
     directory: &Path,
     name: &str,
+    row_group_rows: usize,
     batches: &mut dyn Iterator<Item = Result<RecordBatch, ArrowError>>,
 ) -> anyhow::Result<usize> {
     let path = directory.join(format!("{name}.parquet"));
     let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_max_row_group_row_count(Some(row_group_rows))
         .build();
     let mut batches = batches.peekable();
     let schema = match batches.peek() {
