@@ -10,6 +10,8 @@ use tempfile::TempDir;
 
 /// Scale factor of [`tpch_tables`].
 pub const TPCH_SCALE: f64 = 0.1;
+/// The queries that are asked of it while everything else is varied.
+pub const TPCH_QUERIES: [u32; 5] = [1, 3, 6, 12, 18];
 /// Scale factor of [`small_tpch_tables`].
 pub const TPCH_SMALL_SCALE: f64 = 0.01;
 

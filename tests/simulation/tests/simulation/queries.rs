@@ -9,7 +9,7 @@ use flumen_cluster::{Outcome, Polled, Session, SessionError};
 use flumen_io::{LocalFileSystem, Rng, SimulatedClock};
 use flumen_network::HostileOptions;
 use flumen_runtime::executor::deterministic::{Pace, Progress};
-use flumen_testkit::{TPCH_SCALE, configuration, text_rows, tpch_tables};
+use flumen_testkit::{TPCH_QUERIES, TPCH_SCALE, configuration, text_rows, tpch_tables};
 
 use crate::machine::{Incarnation, Machine, Temper};
 
@@ -74,7 +74,7 @@ fn assert_right(query: u32, seed: u64, answer: &[Vec<String>]) {
 #[test]
 fn answers_are_right_over_the_hostile_transport() {
     let tables = tpch_tables();
-    for (seed, (query, text)) in tpch::answered(TPCH_SCALE).enumerate() {
+    for (seed, (query, text)) in tpch::answered(TPCH_SCALE).filter(|(query, _)| TPCH_QUERIES.contains(query)).enumerate() {
         let seed = seed as u64;
         let hostile = HostileOptions { steps_per_run: 64, ..HostileOptions::default() };
         let (answer, broken) = ask(&tpch::query_over(text, tables.path()), seed, &[], hostile);

@@ -16,8 +16,9 @@ import tempfile
 
 import duckdb
 
-LARGE = [1, 3, 6, 12, 18]
-QUERIES = {"0.01": range(1, 23), "0.1": LARGE, "1": LARGE}
+ALL = range(1, 23)
+# At the largest scale one answer alone would be longer than all others.
+QUERIES = {"0.01": ALL, "0.1": [1, 3, 6, 9, 12, 13, 18, 21], "1": [query for query in ALL if query != 16]}
 HERE = pathlib.Path(__file__).parent
 
 
