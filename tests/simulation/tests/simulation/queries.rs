@@ -74,7 +74,9 @@ fn assert_right(query: u32, seed: u64, answer: &[Vec<String>]) {
 #[test]
 fn answers_are_right_over_the_hostile_transport() {
     let tables = tpch_tables();
-    for (seed, (query, text)) in tpch::answered(TPCH_SCALE).filter(|(query, _)| TPCH_QUERIES.contains(query)).enumerate() {
+    for (seed, (query, text)) in
+        tpch::answered(TPCH_SCALE).filter(|(query, _)| TPCH_QUERIES.contains(query)).enumerate()
+    {
         let seed = seed as u64;
         let hostile = HostileOptions { steps_per_run: 64, ..HostileOptions::default() };
         let (answer, broken) = ask(&tpch::query_over(text, tables.path()), seed, &[], hostile);
