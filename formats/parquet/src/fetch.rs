@@ -14,16 +14,20 @@ use parquet::basic::Compression;
 use parquet::errors::{ParquetError as LibraryError, Result as LibraryResult};
 use parquet::file::reader::{ChunkReader, Length};
 
+use crate::buffers::FetchBuffers;
 use crate::error::ParquetError;
 use crate::file::ParquetFile;
-use crate::thrift::{ChunkLimits, check_pages};
+use crate::thrift::{ChunkLimits, PageHeader, check_pages};
 
 /// A gap up to this size between two chunks is read along with them.
 const GAP_BYTES_MAX: u64 = 64 << 10;
+/// A chunk of more pages is left to the library, so that a list of headers does not outgrow what it is about.
+const PAGES_MAX: usize = 1 << 16;
 
 /// A column chunk that is wanted.
 #[derive(Clone, Debug)]
 struct Chunk {
+    leaf: usize,
     range: Range<u64>,
     limits: ChunkLimits,
     column: String,
@@ -55,7 +59,8 @@ impl RowGroupPlan {
             // Offsets and lengths were checked against the file when it was opened.
             let (start, length) = column.byte_range();
             let limits = ChunkLimits { expansion: expansion(column.compression()), values: column.num_values() };
-            chunks.push(Chunk { range: start..start + length, limits, column: column.column_path().string() });
+            let (range, column) = (start..start + length, column.column_path().string());
+            chunks.push(Chunk { leaf, range, limits, column });
         }
         let mut ranges: Vec<_> = chunks.iter().map(|c| c.range.clone()).collect();
         ranges.sort_unstable_by_key(|r| (r.start, r.end));
@@ -89,29 +94,39 @@ impl RowGroupPlan {
         self.reads.iter().map(|r| (r.end - r.start) as usize).sum()
     }
 
-    /// Reads the bytes and checks their page headers. May block.
+    /// Reads the bytes, into buffers that are used again, and checks their page headers. May block.
     ///
     /// # Errors
     /// If reading fails or a page header is damaged.
-    pub fn fetch(&self, source: &dyn ReadFile) -> Result<RowGroupChunks, ParquetError> {
+    pub fn fetch(&self, source: &dyn ReadFile, buffers: &FetchBuffers) -> Result<RowGroupChunks, ParquetError> {
         let mut pieces = Vec::with_capacity(self.reads.len());
         for range in &self.reads {
-            pieces.push((range.start, source.read_range(range.clone())?));
+            // Ranges were checked against the file's size when it was opened.
+            let size = (range.end - range.start) as usize;
+            let bytes = match range.end <= source.size() {
+                true => buffers.filled(size, |buffer| source.read_exact_at(range.start, buffer))?,
+                false => source.read_range(range.clone())?,
+            };
+            pieces.push((range.start, bytes));
         }
-        let chunks = RowGroupChunks { pieces: pieces.into(), file_size: self.file.size() };
+        let mut chunks = RowGroupChunks { pieces: pieces.into(), file_size: self.file.size(), columns: Arc::default() };
+        let mut columns = Vec::with_capacity(self.chunks.len());
         for chunk in &self.chunks {
             let length = (chunk.range.end - chunk.range.start) as usize;
-            chunks
+            let (bytes, pages) = chunks
                 .slice(chunk.range.start, length)
                 .ok_or_else(|| "its chunk was not read".to_owned())
-                .and_then(|bytes| check_pages(&bytes, chunk.limits))
+                .and_then(|bytes| check_pages(&bytes, chunk.limits, PAGES_MAX).map(|pages| (bytes, pages)))
                 .map_err(|problem| ParquetError::RowGroup {
                     path: self.file.path().to_path_buf(),
                     row_group: self.row_group,
                     column: Some(chunk.column.clone()),
                     problem,
                 })?;
+            let pages = if pages.len() < PAGES_MAX { pages } else { Vec::new() };
+            columns.push(ColumnChunk { leaf: chunk.leaf, bytes, pages: pages.into() });
         }
+        chunks.columns = columns.into();
         Ok(chunks)
     }
 }
@@ -128,15 +143,31 @@ fn expansion(compression: Compression) -> u64 {
     }
 }
 
+/// The bytes of a column in a row group.
+#[derive(Clone, Debug)]
+pub(crate) struct ColumnChunk {
+    /// Which primitive column of the file.
+    leaf: usize,
+    pub(crate) bytes: Bytes,
+    /// Headers of all its pages; none if there are too many to list.
+    pub(crate) pages: Arc<[PageHeader]>,
+}
+
 /// The fetched bytes of a row group. Clones share them.
 #[derive(Clone, Debug)]
 pub struct RowGroupChunks {
     /// Offset in the file and bytes, ascending.
     pieces: Arc<[(u64, Bytes)]>,
     file_size: u64,
+    columns: Arc<[ColumnChunk]>,
 }
 
 impl RowGroupChunks {
+    /// The chunk of a primitive column, if it was planned for.
+    pub(crate) fn column(&self, leaf: usize) -> Option<&ColumnChunk> {
+        self.columns.iter().find(|c| c.leaf == leaf)
+    }
+
     /// Bytes held.
     #[must_use]
     pub fn bytes(&self) -> usize {

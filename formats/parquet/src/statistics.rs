@@ -43,7 +43,7 @@ impl ParquetFile {
     }
 
     /// The primitive column of a root column, if it is one.
-    fn leaf_of(&self, column: usize) -> Option<usize> {
+    pub(crate) fn leaf_of(&self, column: usize) -> Option<usize> {
         let descriptor = self.metadata().file_metadata().schema_descr();
         let leaf = (0..descriptor.num_columns()).find(|leaf| descriptor.get_column_root_idx(*leaf) == column)?;
         (descriptor.column(leaf).path().parts().len() == 1).then_some(leaf)

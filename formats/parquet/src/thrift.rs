@@ -212,7 +212,7 @@ fn check_schema(cursor: &mut Cursor<'_>) -> Checked<()> {
     }
 }
 
-/// What a page header says.
+/// What a page header says. Sizes and counts are as they stand there; [`check_pages`] compares them with what is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PageHeader {
     /// 0 data, 1 index, 2 dictionary, 3 data of version 2.
@@ -221,14 +221,32 @@ pub struct PageHeader {
     pub uncompressed_bytes: i64,
     /// Bytes of the page as stored.
     pub compressed_bytes: i64,
-    /// Values in the page.
+    /// CRC-32 of the bytes as stored.
+    pub crc: Option<u32>,
+    /// Values in the page, NULLs among them.
     pub values: i64,
+    /// How the values are encoded, by the format's number.
+    pub encoding: i64,
+    /// How definition levels are encoded in a page of version 1.
+    pub level_encoding: i64,
+    /// Bytes of definition levels in a page of version 2.
+    pub definition_bytes: i64,
+    /// Bytes of repetition levels in a page of version 2.
+    pub repetition_bytes: i64,
+    /// Whether the values of a page of version 2 are stored as they are in a compressed chunk.
+    pub is_plain: bool,
     /// Bytes of the header itself.
     pub header_bytes: usize,
+    /// Where the page's bytes begin in its chunk, behind the header.
+    pub offset: usize,
 }
 
+/// Kind of a data page of version 1.
+pub const PAGE_DATA: i64 = 0;
 /// Kind of a dictionary page.
 pub const PAGE_DICTIONARY: i64 = 2;
+/// Kind of a data page of version 2.
+pub const PAGE_DATA_V2: i64 = 3;
 
 /// Reads a page header from the front of `bytes`.
 ///
@@ -236,18 +254,25 @@ pub const PAGE_DICTIONARY: i64 = 2;
 /// What is wrong with it.
 pub fn page_header(bytes: &[u8]) -> Result<PageHeader, String> {
     let mut cursor = Cursor { bytes, at: 0 };
-    let mut header = PageHeader { kind: -1, uncompressed_bytes: -1, compressed_bytes: -1, values: 0, header_bytes: 0 };
+    let mut header = PageHeader { kind: -1, uncompressed_bytes: -1, compressed_bytes: -1, ..PageHeader::default() };
     cursor.fields(|cursor, id, kind| {
         match (id, kind) {
             (1, TYPE_I32) => header.kind = cursor.zigzag()?,
             (2, TYPE_I32) => header.uncompressed_bytes = cursor.zigzag()?,
             (3, TYPE_I32) => header.compressed_bytes = cursor.zigzag()?,
-            (5 | 7 | 8, TYPE_STRUCT) => cursor.fields(|cursor, id, kind| match (id, kind) {
-                (1, TYPE_I32) => {
-                    header.values = cursor.zigzag()?;
-                    Ok(())
+            // A signed integer in the schema, a checksum in truth.
+            (4, TYPE_I32) => header.crc = Some(cursor.zigzag()? as u32),
+            (page @ (5 | 7 | 8), TYPE_STRUCT) => cursor.fields(|cursor, id, kind| {
+                match (page, id, kind) {
+                    (_, 1, TYPE_I32) => header.values = cursor.zigzag()?,
+                    (5 | 7, 2, TYPE_I32) | (8, 4, TYPE_I32) => header.encoding = cursor.zigzag()?,
+                    (5, 3, TYPE_I32) => header.level_encoding = cursor.zigzag()?,
+                    (8, 5, TYPE_I32) => header.definition_bytes = cursor.zigzag()?,
+                    (8, 6, TYPE_I32) => header.repetition_bytes = cursor.zigzag()?,
+                    (8, 7, TYPE_FALSE) => header.is_plain = true,
+                    _ => cursor.skip(kind, 2)?,
                 }
-                _ => cursor.skip(kind, 2),
+                Ok(())
             })?,
             _ => cursor.skip(kind, 1)?,
         }
@@ -266,15 +291,17 @@ pub struct ChunkLimits {
     pub values: i64,
 }
 
-/// Checks all page headers of a column chunk.
+/// Checks all page headers of a column chunk and gives the first `pages_max`.
 ///
 /// # Errors
 /// What is wrong with the first wrong one.
-pub fn check_pages(chunk: &[u8], limits: ChunkLimits) -> Result<(), String> {
+pub fn check_pages(chunk: &[u8], limits: ChunkLimits, pages_max: usize) -> Result<Vec<PageHeader>, String> {
     let mut at = 0;
+    let mut headers = Vec::new();
     while at < chunk.len() {
-        let header = page_header(&chunk[at..])?;
+        let mut header = page_header(&chunk[at..])?;
         at += header.header_bytes;
+        header.offset = at;
         let stored = usize::try_from(header.compressed_bytes).ok().filter(|s| *s <= chunk.len() - at);
         let Some(stored) = stored else {
             return Err(format!("a page of {} bytes, with {} left", header.compressed_bytes, chunk.len() - at));
@@ -289,8 +316,11 @@ pub fn check_pages(chunk: &[u8], limits: ChunkLimits) -> Result<(), String> {
             return Err(format!("a page that claims to hold {} values", header.values));
         }
         at += stored;
+        if headers.len() < pages_max {
+            headers.push(header);
+        }
     }
-    Ok(())
+    Ok(headers)
 }
 
 #[cfg(test)]
@@ -352,8 +382,9 @@ mod tests {
             bytes
         };
         let limits = ChunkLimits { expansion: 1, values: 9 };
-        assert_eq!(check_pages(&page(5, 5, 3, 5), limits), Ok(()));
-        assert_eq!(check_pages(&[page(5, 5, 3, 5), page(1, 1, 1, 1)].concat(), limits), Ok(()));
+        let check_pages = |chunk: &[u8], limits| super::check_pages(chunk, limits, 9).map(|pages| pages.len());
+        assert_eq!(check_pages(&page(5, 5, 3, 5), limits), Ok(1));
+        assert_eq!(check_pages(&[page(5, 5, 3, 5), page(1, 1, 1, 1)].concat(), limits), Ok(2));
         assert!(check_pages(&page(5, 6, 3, 5), limits).is_err(), "longer than the chunk");
         assert!(check_pages(&page(5, 5, 10, 5), limits).is_err(), "more values than the chunk has");
         assert!(check_pages(&page(63, 0, 0, 0), limits).is_ok());

@@ -7,7 +7,10 @@ mod support;
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Decimal128Array, Int64Array, RecordBatch, StringArray};
+use arrow_array::{ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray};
+use flumen_core::expr::{Expr, Literal};
+use flumen_core::types::LogicalType;
+use flumen_formats_parquet::ScanFilter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder, WriterVersion};
 use support::{Scan, parquet_bytes};
@@ -24,6 +27,18 @@ fn rows() -> RecordBatch {
     RecordBatch::try_from_iter([("n", numbers), ("s", text), ("d", Arc::new(decimals))]).unwrap()
 }
 
+/// Columns of the other kinds that our decoders take.
+fn other_rows() -> RecordBatch {
+    let required: ArrayRef = Arc::new((0..ROWS).map(|i| i / 3).map(Some).collect::<Int64Array>());
+    let floats: ArrayRef = Arc::new((0..ROWS).map(|i| (i % 4 != 0).then_some(i as f64)).collect::<Float64Array>());
+    let booleans: ArrayRef = Arc::new((0..ROWS).map(|i| (i % 9 != 0).then_some(i % 2 == 0)).collect::<BooleanArray>());
+    let wide = Decimal128Array::from_iter_values((0..ROWS).map(|i| i128::from(i) << 70));
+    let wide: ArrayRef = Arc::new(wide.with_precision_and_scale(33, 2).unwrap());
+    let text = (0..ROWS).map(|i| (i % 6 != 0).then(|| "äb€".repeat(i as usize))).collect::<StringArray>();
+    let columns = [("n", required), ("f", floats), ("b", booleans), ("w", wide), ("t", Arc::new(text) as ArrayRef)];
+    RecordBatch::try_from_iter(columns).unwrap()
+}
+
 /// Opens and reads everything. Damage need not be noticed where the format has no checksum, but the number of rows of
 /// a scan that ends well is the footer's.
 fn read(bytes: &[u8]) -> Result<(), String> {
@@ -36,6 +51,17 @@ fn read(bytes: &[u8]) -> Result<(), String> {
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| e.to_string())?;
     let rows: usize = batches.iter().flatten().map(flumen_core::batch::Batch::num_rows).sum();
+    // Other ways through the same bytes: from the middle of a page on, and only where a filter leaves rows.
+    let greater = |bound| {
+        let bound = Expr::Literal(Literal::int64(bound));
+        let condition = Expr::call("gt", vec![Expr::Column(0), bound], LogicalType::Boolean);
+        ScanFilter::new(&[condition], &scan.schema)
+    };
+    for group in 0..scan.file.row_groups() {
+        let middle = scan.file.row_group_rows(group) / 3;
+        scan.row_group(group, 7, middle).map_err(|e| e.to_string())?;
+        scan.filtered(group, 7, 0, &greater(15)).map_err(|e| e.to_string())?;
+    }
     // Without a column there is nothing to compare the footer with.
     assert!(columns.is_empty() || rows as u64 == claimed, "{rows} rows of {claimed}");
     Ok(())
@@ -70,9 +96,17 @@ fn every_damaged_byte_gives_an_error_or_an_answer() {
             .set_encoding(Encoding::DELTA_BINARY_PACKED)
             .set_column_encoding("s".into(), Encoding::DELTA_LENGTH_BYTE_ARRAY)
             .build(),
+        base().set_compression(Compression::LZ4_RAW).build(),
+        base().set_compression(Compression::SNAPPY).set_dictionary_enabled(false).build(),
+        v2().set_compression(Compression::SNAPPY).build(),
     ];
-    for (layout, properties) in layouts.into_iter().enumerate() {
-        let bytes = parquet_bytes(&rows(), properties);
+    let files = layouts
+        .iter()
+        .enumerate()
+        .map(|(layout, properties)| (layout, parquet_bytes(&rows(), properties.clone())))
+        // Those of the layouts that need not know the columns.
+        .chain([0, 3, 6].map(|layout| (layout, parquet_bytes(&other_rows(), layouts[layout].clone()))));
+    for (layout, bytes) in files {
         assert_eq!(read(&bytes), Ok(()));
         for length in 0..bytes.len() {
             assert!(read(&bytes[..length]).is_err(), "layout {layout} cut to {length} bytes");

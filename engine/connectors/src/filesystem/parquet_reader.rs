@@ -5,7 +5,7 @@
 //! 2. `ahead` fetches the row group that will be needed next, on the blocking executor: it opens the file, binds its
 //!    columns, leaves the row group out if a filter says so, charges its bytes and reads them.
 //! 3. When the current row group ends, the fetched one becomes current, unless a runtime filter that came meanwhile
-//!    leaves it out; then the next fetch begins.
+//!    leaves it out; then the next fetch begins. Filters that have come by then also leave out rows of it.
 //!
 //! A fetch ahead that memory is refused for is tried again when nothing else is held. Refused then, it waits for memory
 //! that other holders have been asked to spill; only if there is none is the refusal final.
@@ -19,7 +19,8 @@ use flumen_core::source::{ReaderContext, ReaderStatus, RuntimeFilter};
 use flumen_core::types::SchemaRef;
 use flumen_core::waiting::{Outcome, Pending};
 use flumen_formats_parquet::{
-    ColumnBinding, FooterCache, ParquetFile, RowGroupChunks, RowGroupPlan, RowGroupPruner, RowGroupReader,
+    ColumnBinding, FetchBuffers, FooterCache, ParquetFile, RowGroupChunks, RowGroupPlan, RowGroupPruner,
+    RowGroupReader, ScanFilter,
 };
 use flumen_io::{FileSystem, ReadFile};
 
@@ -33,6 +34,8 @@ pub(super) struct ParquetScan {
     pub(super) files: Arc<dyn FileSystem>,
     pub(super) footers: Arc<FooterCache>,
     pub(super) pruner: RowGroupPruner,
+    /// Leaves out rows before their other columns are decoded.
+    pub(super) filter: ScanFilter,
     /// Filters that may come, by id, and the output columns they are over.
     pub(super) runtime_filters: Vec<(u32, Vec<usize>)>,
     pub(super) schema: SchemaRef,
@@ -91,6 +94,7 @@ pub(super) struct ParquetReader {
     current: Option<Current>,
     ahead: Option<Ahead>,
     opened: Option<Opened>,
+    buffers: FetchBuffers,
     published: RuntimeFilters,
     rows_left: u64,
     is_last: bool,
@@ -109,6 +113,7 @@ impl ParquetReader {
             current: None,
             ahead: None,
             opened: None,
+            buffers: FetchBuffers::default(),
             published: Arc::default(),
             rows_left,
             is_last: false,
@@ -223,6 +228,7 @@ impl ParquetReader {
         let Some(wanted) = wanted else { return };
         let (scan, published) = (self.scan.clone(), Arc::clone(&self.published));
         let memory = Arc::clone(&self.context.memory);
+        let buffers = self.buffers.clone();
         let opened = self.opened.clone().filter(|o| o.file.path() == Path::new(&wanted.path));
         let fetched = Pending::spawn(self.context.blocking.as_ref(), self.context.waker.clone(), move || {
             let opened = match opened {
@@ -235,7 +241,7 @@ impl ParquetReader {
             let columns = RowGroupReader::columns(&opened.bindings);
             let plan = RowGroupPlan::new(&opened.file, wanted.row_group, &columns)?;
             let charge = Charge::new(&memory, plan.bytes()).map_err(FetchError::Refused)?;
-            let chunks = plan.fetch(opened.source.as_ref())?;
+            let chunks = plan.fetch(opened.source.as_ref(), &buffers)?;
             Ok(Fetched { opened, chunks: Some((chunks, charge)) })
         });
         self.ahead = Some(Ahead { fetched, is_alone });
@@ -254,7 +260,11 @@ impl ParquetReader {
         };
         let schema = Arc::clone(&self.scan.schema);
         let rows = self.context.batch_rows;
-        let reader = RowGroupReader::new(&opened.file, row_group, &opened.bindings, schema, &chunks, rows, row)?;
+        let mut reader = RowGroupReader::new(&opened.file, row_group, &opened.bindings, schema, &chunks, rows, row)?;
+        let filter = self.published.values().fold(self.scan.filter.clone(), |filter, (columns, keys)| {
+            filter.with_keys(columns, keys, &self.scan.schema)
+        });
+        reader.set_filter(&filter);
         self.current = Some(Current { reader, _charge: charge });
         Ok(())
     }

@@ -13,7 +13,9 @@ use flumen_core::source::{
 use flumen_core::spec::connector::SourceSpec;
 use flumen_core::types::{Field, Schema};
 use flumen_formats_csv::infer_csv_schema;
-use flumen_formats_parquet::{Bounds, ColumnBinding, FooterCache, ParquetFile, RowGroupPruner, RowGroupReader};
+use flumen_formats_parquet::{
+    Bounds, ColumnBinding, FooterCache, ParquetFile, RowGroupPruner, RowGroupReader, ScanFilter,
+};
 use flumen_io::{FileSystem, ReadFile};
 
 use super::listing::{ListedFile, list_files};
@@ -244,11 +246,17 @@ impl SourceConnector for FileSource {
         let mut schema = Schema::new(fields);
         schema.event_time =
             spec.table_schema.event_time.and_then(|column| spec.projection.iter().position(|p| *p == column));
+        // Every row counts for the watermark, also those that a filter above it leaves out.
+        let filter = match schema.event_time {
+            Some(_) => ScanFilter::default(),
+            None => ScanFilter::new(&spec.filters, &schema),
+        };
         let schema = Arc::new(schema);
         let parquet = ParquetScan {
             files: Arc::clone(&self.files),
             footers: Arc::clone(&self.footers),
             pruner: RowGroupPruner::new(&spec.filters),
+            filter,
             runtime_filters: spec.runtime_filters.clone(),
             schema: Arc::clone(&schema),
             limit: spec.limit,

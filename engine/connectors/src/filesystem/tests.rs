@@ -166,7 +166,8 @@ fn row_groups_that_cannot_match_are_not_read() {
     assert_eq!(first_rows(&source, &spec, None), [1, 40, 80, 100]);
     spec.runtime_filters = vec![(3, vec![0])];
     let filter = RuntimeFilter { min: vec![Literal::int64(90)], max: vec![Literal::int64(1_000)], bitmap: None };
-    assert_eq!(first_rows(&source, &spec, Some(filter)), [80, 100]);
+    // Of the row groups that are read, rows are left out too.
+    assert_eq!(first_rows(&source, &spec, Some(filter)), [90, 100]);
 }
 
 #[test]
@@ -175,7 +176,7 @@ fn a_filter_that_comes_before_the_first_split_decides_no_format() {
         let (_, source) = table(format);
         let mut spec = source_spec("filesystem", &[("path", "/d")], schema());
         spec.runtime_filters = vec![(3, vec![0])];
-        // All numbers lie in it, so no row may be lost either.
+        // All numbers lie in it, so none may be lost; rows without one match nothing and may be.
         let filter = RuntimeFilter { min: vec![Literal::int64(0)], max: vec![Literal::int64(300)], bitmap: None };
         let mut enumerator = source.create_enumerator(&spec, 1, None).unwrap();
         let mut reader = source.create_reader(&spec, reader_context(0, 1, 8192)).unwrap();
@@ -193,7 +194,10 @@ fn a_filter_that_comes_before_the_first_split_decides_no_format() {
             }
             reader.runtime_filter(3, filter.clone());
         }
-        assert_eq!(sorted(read), sorted(expected(0, 300)), "{format}");
+        let numbered = |lines: Vec<String>| {
+            sorted(lines.into_iter().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).collect())
+        };
+        assert_eq!(numbered(read), numbered(expected(0, 300)), "{format}");
     }
 }
 

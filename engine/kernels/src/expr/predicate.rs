@@ -103,6 +103,12 @@ impl CompiledPredicate {
         Ok(Self { program, sure, unsure })
     }
 
+    /// Whether some term may fail, or give another answer when asked again.
+    #[must_use]
+    pub fn can_fail(&self) -> bool {
+        !self.unsure.is_empty()
+    }
+
     /// The selected rows of the batch for which the condition is true.
     ///
     /// # Errors

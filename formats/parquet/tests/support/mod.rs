@@ -5,10 +5,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use flumen_core::batch::{Batch, Column};
 use flumen_core::types::{Field, SchemaRef};
-use flumen_formats_parquet::{ColumnBinding, ParquetError, ParquetFile, RowGroupPlan, RowGroupReader};
+use flumen_formats_parquet::{
+    ColumnBinding, FetchBuffers, ParquetError, ParquetFile, RowGroupPlan, RowGroupReader, ScanFilter,
+};
 use flumen_io::{FileSystem, ReadFile, SimulatedClock, SimulatedFileSystem};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
@@ -38,6 +41,7 @@ pub(crate) struct Scan {
     pub(crate) file: Arc<ParquetFile>,
     pub(crate) bindings: Vec<ColumnBinding>,
     pub(crate) schema: SchemaRef,
+    pub(crate) buffers: FetchBuffers,
 }
 
 impl Scan {
@@ -47,23 +51,46 @@ impl Scan {
         let file = Arc::new(ParquetFile::open(source.as_ref())?);
         let fields = fields.unwrap_or_else(|| file.schema().fields.clone());
         let bindings = ColumnBinding::bind(&file, &fields)?;
-        Ok(Self { source, file, bindings, schema: Arc::new(flumen_core::types::Schema::new(fields)) })
+        Ok(Self {
+            source,
+            file,
+            bindings,
+            schema: Arc::new(flumen_core::types::Schema::new(fields)),
+            buffers: FetchBuffers::default(),
+        })
     }
 
     /// The batches of a row group from a row on.
     pub(crate) fn row_group(&self, row_group: usize, batch_rows: usize, from: u64) -> Result<Vec<Batch>, ParquetError> {
+        let batches = self.filtered(row_group, batch_rows, from, &ScanFilter::default())?;
+        let rows: usize = batches.iter().map(Batch::num_rows).sum();
+        assert_eq!(from + rows as u64, self.file.row_group_rows(row_group), "every row comes once");
+        Ok(batches)
+    }
+
+    /// The batches of a row group from a row on, without (some of) the rows that fail a filter.
+    pub(crate) fn filtered(
+        &self,
+        row_group: usize,
+        batch_rows: usize,
+        from: u64,
+        filter: &ScanFilter,
+    ) -> Result<Vec<Batch>, ParquetError> {
         let plan = RowGroupPlan::new(&self.file, row_group, &RowGroupReader::columns(&self.bindings))?;
-        let chunks = plan.fetch(self.source.as_ref())?;
+        let chunks = plan.fetch(self.source.as_ref(), &self.buffers)?;
         let schema = Arc::clone(&self.schema);
         let mut reader = RowGroupReader::new(&self.file, row_group, &self.bindings, schema, &chunks, batch_rows, from)?;
+        reader.set_filter(filter);
         let mut batches = Vec::new();
         let mut position = from;
         while let Some(batch) = reader.next_batch()? {
             assert!(batch.num_rows() > 0 && batch.num_rows() <= batch_rows);
             position += batch.num_rows() as u64;
-            assert_eq!(reader.position(), position);
+            assert!(reader.position() >= position);
+            position = reader.position();
             batches.push(batch);
         }
+        assert_eq!(reader.position(), self.file.row_group_rows(row_group));
         Ok(batches)
     }
 
@@ -84,7 +111,7 @@ pub(crate) fn concat(batches: &[Batch], columns: usize) -> Vec<ArrayRef> {
             let arrays: Vec<ArrayRef> = batches
                 .iter()
                 .map(|batch| match batch.column(column) {
-                    Column::Array(array) => Arc::clone(array),
+                    Column::Array(array) => flat(array),
                     Column::Constant(value) => {
                         let rows = arrow_array::UInt32Array::from(vec![0; batch.num_rows()]);
                         arrow_select::take::take(value, &rows, None).unwrap()
@@ -95,4 +122,12 @@ pub(crate) fn concat(batches: &[Batch], columns: usize) -> Vec<ArrayRef> {
             arrow_select::concat::concat(&arrays).unwrap()
         })
         .collect()
+}
+
+/// The column without a dictionary.
+pub(crate) fn flat(array: &ArrayRef) -> ArrayRef {
+    match array.as_any_dictionary_opt() {
+        Some(dictionary) => arrow_select::take::take(dictionary.values(), dictionary.keys(), None).unwrap(),
+        None => Arc::clone(array),
+    }
 }
