@@ -76,7 +76,11 @@ fn check(text: &str) {
             .iter()
             .filter_map(|(query, expected)| Some(format!("{query}\n  {}", problem(&mut session, query, expected)?)))
             .collect();
-        assert!(problems.is_empty(), "{exchange}, parallelism {parallelism}, {batch_rows} rows:\n{}", problems.join("\n"));
+        assert!(
+            problems.is_empty(),
+            "{exchange}, parallelism {parallelism}, {batch_rows} rows:\n{}",
+            problems.join("\n")
+        );
         assert_nothing_is_left(&session);
     }
 }
