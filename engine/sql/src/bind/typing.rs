@@ -4,19 +4,22 @@
 //! of [`super::arithmetic`] with operands cast to what they take. A constant beside a decimal becomes the shortest
 //! decimal, so that `1 - discount` does not grow by the digits of a BIGINT.
 
-use arrow_schema::DataType;
+use std::sync::Arc;
+
+use arrow_schema::{DataType, FieldRef};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_common::{DFSchema, Result, ScalarValue, plan_err};
+use datafusion_common::{DFSchema, Result, ScalarValue, TableReference, plan_err};
 use datafusion_expr::expr::{ScalarFunction, WindowFunctionParams};
-use datafusion_expr::expr_rewriter::NamePreserver;
+use datafusion_expr::expr_rewriter::{NamePreserver, coerce_plan_expr_for_schema};
 use datafusion_expr::type_coercion::other::get_coerce_type_for_case_expression;
 use datafusion_expr::utils::merge_schema;
 use datafusion_expr::{
-    BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, WindowFrameBound,
+    BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Union, WindowFrameBound,
     WindowFrameUnits,
 };
 use datafusion_optimizer::analyzer::AnalyzerRule;
+use datafusion_optimizer::analyzer::type_coercion::coerce_union_schema;
 
 use super::arithmetic::{Arithmetic, integer_as_decimal, numeric_types};
 use super::rounding::rounding_cast;
@@ -46,6 +49,7 @@ fn rewrite_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
             (0..values.schema.fields().len()).for_each(|column| narrow_column(&mut values.values, column));
             return LogicalPlanBuilder::values(values.values)?.build().map(Transformed::yes);
         }
+        LogicalPlan::Union(union) => return with_common_types(union).map(|u| Transformed::yes(LogicalPlan::Union(u))),
         other => other,
     };
     let mut schema = merge_schema(&plan.inputs());
@@ -59,6 +63,21 @@ fn rewrite_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         Ok(rewritten.update_data(|e| name.restore(e)))
     })?;
     plan.data.recompute_schema().map(Transformed::yes)
+}
+
+/// A UNION whose sides have the types of its columns. The binder gives it those of the first side, and arithmetic above it
+/// is chosen by them. Types that do not go together are left for the binder to refuse.
+fn with_common_types(union: Union) -> Result<Union> {
+    let Ok(common) = coerce_union_schema(&union.inputs) else { return Ok(union) };
+    let field = |((table, field), common): ((Option<&TableReference>, &FieldRef), &FieldRef)| {
+        let field = field.as_ref().clone().with_data_type(common.data_type().clone());
+        (table.cloned(), Arc::new(field.with_nullable(common.is_nullable())))
+    };
+    let fields = union.schema.iter().zip(common.fields()).map(field).collect();
+    let schema = Arc::new(DFSchema::new_with_metadata(fields, union.schema.metadata().clone())?);
+    let cast = |input| coerce_plan_expr_for_schema(Arc::unwrap_or_clone(input), &schema).map(Arc::new);
+    let inputs = union.inputs.into_iter().map(cast).collect::<Result<_>>()?;
+    Ok(Union { inputs, schema })
 }
 
 /// Makes a column of BIGINT constants INTEGER if all of them fit.

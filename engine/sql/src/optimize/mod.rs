@@ -4,6 +4,7 @@
 //! push a filter below a window, or prune what a watermark needs), so none comes in by default.
 
 pub(crate) mod bag_operation;
+mod cross_join;
 mod distinct_on;
 pub(crate) mod estimate;
 mod exact_in;
@@ -22,7 +23,6 @@ use datafusion_optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion_optimizer::analyzer::{Analyzer, AnalyzerRule};
 use datafusion_optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
 use datafusion_optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
-use datafusion_optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion_optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
 use datafusion_optimizer::eliminate_filter::EliminateFilter;
 use datafusion_optimizer::eliminate_limit::EliminateLimit;
@@ -65,7 +65,7 @@ static SHAPE: LazyLock<Optimizer> = LazyLock::new(|| {
         Arc::new(ExtractEquijoinPredicate::new()),
         Arc::new(EliminateDuplicatedExpr::new()),
         Arc::new(EliminateFilter::new()),
-        Arc::new(EliminateCrossJoin::new()),
+        Arc::new(cross_join::CrossJoins::default()),
         Arc::new(EliminateLimit::new()),
         Arc::new(EliminateOuterJoin::new()),
         Arc::new(push_down::FilterPushDown::default()),
