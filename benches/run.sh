@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 export CRITERION_HOME=$CARGO_TARGET_DIR/figures/criterion
 figures=$CARGO_TARGET_DIR/figures
-subjects=(floors segments hash grouping keyed_update join_probe scatter selection sort window_functions snapshot execution_graph session)
+subjects=(floors segments hash grouping keyed_update join_probe scatter selection parquet_decode sort window_functions snapshot execution_graph session)
 
 rm -rf "$figures"
 mkdir -p "$figures"

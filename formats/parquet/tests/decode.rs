@@ -67,7 +67,7 @@ fn text(number: u64) -> String {
         2 => format!("the number {number}"),
         3 => "äöü€😀".repeat((number % 5) as usize),
         4 => "twelve bytes".to_owned(),
-        5 if number % 3 == 0 => "long ".repeat(40 + (number % 50) as usize),
+        5 if number.is_multiple_of(3) => "long ".repeat(40 + (number % 50) as usize),
         _ => format!("neither short nor very long: {number}"),
     }
 }

@@ -1,17 +1,19 @@
 //! Values of fixed width: PLAIN, dictionary codes, and booleans as bits or runs.
 //!
-//! Decimals of up to 18 digits are 64-bit integers from the first byte on, whatever they are stored as. A dictionary is
-//! decoded once per row group; a coded page is unpacked into a small buffer and looked up. Cost per value: PLAIN of 8
+//! Decimals of up to 18 digits are 64-bit integers from the first byte on, whatever they are stored as. A dictionary stays
+//! as it is stored: copied, one of a megabyte would cost fresh memory for each row group, and a value is read from its
+//! bytes as fast. A coded page is unpacked into a small buffer and looked up. Cost per value: PLAIN of 8
 //! bytes 0.15 ns (a copy), coded 0.1 unpacked plus 0.25 to 0.35 looked up.
 
 use arrow_array::ArrayRef;
 use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
+use bytes::Bytes;
 
 use super::Checked;
 use super::hybrid::Hybrid;
 use super::native::{Native, Stored};
-use super::page::{Page, encoding};
+use super::page::{Body, Page, encoding};
 use super::values::{Codes, Values, keep, spread};
 
 /// What the current page holds.
@@ -27,7 +29,9 @@ pub(crate) struct Fixed<N, S> {
     stored: S,
     page: Page,
     source: Source,
-    dictionary: Vec<N>,
+    /// Its values lie in `dictionary_bytes` of it.
+    dictionary: Page,
+    dictionary_len: usize,
     is_boolean: bool,
     codes: Vec<u32>,
     out: Vec<N>,
@@ -42,7 +46,8 @@ impl<N: Native, S: Stored<N>> Fixed<N, S> {
             stored,
             page: Page::default(),
             source: Source::Plain(0),
-            dictionary: Vec::new(),
+            dictionary: Page::default(),
+            dictionary_len: 0,
             is_boolean: false,
             codes: Vec::new(),
             out: Vec::new(),
@@ -63,6 +68,11 @@ impl<N: Native, S: Stored<N>> Fixed<N, S> {
         }
     }
 
+    fn dictionary_bytes(&self) -> &[u8] {
+        let start = self.dictionary.values.start;
+        &self.dictionary.body.bytes()[start..start + self.dictionary_len * self.stored.width()]
+    }
+
     fn read_codes(&mut self, count: usize, at: Option<(&[u32], usize)>) -> Checked<()> {
         let mut codes = std::mem::take(&mut self.codes);
         let taken = self.take_codes(count, at, &mut codes);
@@ -79,7 +89,9 @@ impl<S: Stored<bool>> Fixed<bool, S> {
     pub(crate) fn booleans(stored: S) -> Option<Self> {
         let mut booleans = Self::new(&DataType::Boolean, stored)?;
         booleans.is_boolean = true;
-        booleans.dictionary = vec![false, true];
+        booleans.dictionary =
+            Page { body: Body::Fetched(Bytes::from_static(&[0, 1])), values: 0..2, count: 2, ..Page::default() };
+        booleans.dictionary_len = 2;
         Some(booleans)
     }
 }
@@ -88,10 +100,11 @@ impl<N: Native, S: Stored<N>> Values for Fixed<N, S> {
     fn set_dictionary(&mut self, page: Page) -> Checked<()> {
         let (count, width) = (page.count, self.stored.width());
         let bytes = &page.body.bytes()[page.values.clone()];
-        let Some(bytes) = count.checked_mul(width).and_then(|size| bytes.get(..size)) else {
+        if count.checked_mul(width).is_none_or(|size| size > bytes.len()) {
             return Err(format!("a dictionary of {} bytes, too few for {count} values", bytes.len()));
-        };
-        self.dictionary = bytes.chunks_exact(width).map(|value| self.stored.value(value)).collect();
+        }
+        self.dictionary = page;
+        self.dictionary_len = count;
         Ok(())
     }
 
@@ -149,23 +162,30 @@ impl<N: Native, S: Stored<N>> Values for Fixed<N, S> {
     }
 
     fn dictionary_len(&self) -> usize {
-        self.dictionary.len()
+        self.dictionary_len
     }
 
     fn dictionary(&self) -> ArrayRef {
-        N::array(&self.data_type, self.dictionary.clone(), None).expect("checked when it was made")
+        let values = self.dictionary_bytes().chunks_exact(self.stored.width()).map(|value| self.stored.value(value));
+        N::array(&self.data_type, values.collect(), None).expect("checked when it was made")
     }
 
     fn take_codes(&mut self, count: usize, at: Option<(&[u32], usize)>, codes: &mut Vec<u32>) -> Checked<()> {
         match &mut self.source {
-            Source::Codes(source) => source.read(&self.page, count, at, self.dictionary.len(), codes),
+            Source::Codes(source) => source.read(&self.page, count, at, self.dictionary_len, codes),
             Source::Plain(_) => unreachable!("the callers have looked"),
         }
     }
 
     fn push_codes(&mut self, codes: &[u32]) {
-        let dictionary = self.dictionary.as_slice();
-        self.out.extend(codes.iter().map(|code| dictionary[*code as usize]));
+        let (stored, width) = (self.stored, self.stored.width());
+        let start = self.dictionary.values.start;
+        // Not `dictionary_bytes`, which would borrow the whole of `self`.
+        let bytes = &self.dictionary.body.bytes()[start..start + self.dictionary_len * width];
+        self.out.extend(codes.iter().map(|code| {
+            let at = *code as usize * width;
+            stored.value(&bytes[at..at + width])
+        }));
     }
 
     fn len(&self) -> usize {

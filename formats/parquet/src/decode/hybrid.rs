@@ -98,7 +98,7 @@ impl Hybrid {
             let start = self.at;
             let count = count.saturating_mul(8);
             let here = self.end - start;
-            let count = if self.width == 0 { count } else { count.min(here * 8 / self.width) };
+            let count = (here * 8).checked_div(self.width).map_or(count, |fit| count.min(fit));
             self.at += (count * self.width).div_ceil(8).min(here);
             Run::Packed { start, next: 0, count }
         };

@@ -397,8 +397,8 @@ mod tests {
         for modulus in [1, 2, 3, 50, 1000] {
             for len in [0, 1, 63, 64, 65, 200] {
                 let codes: Vec<u32> = (0..len).map(|i| (i * 7) % 300).collect();
-                let passing: Vec<bool> = (0..300).map(|code| code % modulus == 0).collect();
-                let expected: Vec<usize> = (0..codes.len()).filter(|i| codes[*i] % modulus == 0).collect();
+                let passing: Vec<bool> = (0..300u32).map(|code| code.is_multiple_of(modulus)).collect();
+                let expected: Vec<usize> = (0..codes.len()).filter(|i| codes[*i].is_multiple_of(modulus)).collect();
                 let (mut found, mut kept) = (codes.clone(), vec![9]);
                 let count = narrow(&passing, &mut found, 100, &mut kept);
                 assert_eq!(count, expected.len());
