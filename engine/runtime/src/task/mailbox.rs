@@ -5,7 +5,7 @@
 //! one completion per piece of work.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 
 use flumen_core::element::{CheckpointBarrier, StopMode};
@@ -59,6 +59,30 @@ impl MailboxSender {
     pub fn send(&self, mail: Mail) {
         self.mail.lock().push_back(mail);
         self.waker.wake_by_ref();
+    }
+
+    /// For what may be in the mail.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakMailboxSender {
+        WeakMailboxSender { mail: Arc::downgrade(&self.mail), waker: self.waker.clone() }
+    }
+}
+
+/// A sender that keeps no mail alive. What mail may hold must have no other: a chain that is on its way to a task that is
+/// over would hold itself.
+#[derive(Clone)]
+pub struct WeakMailboxSender {
+    mail: Weak<Mutex<VecDeque<Mail>>>,
+    waker: Waker,
+}
+
+impl WeakMailboxSender {
+    /// As [`MailboxSender::send`], unless nobody has the mailbox any more.
+    pub fn send(&self, mail: Mail) {
+        if let Some(queue) = self.mail.upgrade() {
+            queue.lock().push_back(mail);
+            self.waker.wake_by_ref();
+        }
     }
 }
 

@@ -111,7 +111,7 @@ fn build(shared: &Arc<Shared>, opening: Opening) -> Result<OperatorChain, Failur
     let mut links = Vec::with_capacity(vertex.operators.len());
     for (chained, (_, _, metrics)) in vertex.operators.iter().zip(metrics) {
         let reservation = Arc::new(budget.reserve(&chained.name));
-        let asked = mailbox.clone();
+        let asked = mailbox.downgrade();
         reservation.on_revocation(Arc::new(move |bytes| {
             asked.send(Mail::RevokeMemory(usize::try_from(bytes).unwrap_or(usize::MAX)));
         }));

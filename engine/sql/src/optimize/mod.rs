@@ -6,6 +6,7 @@
 pub(crate) mod bag_operation;
 mod cross_join;
 mod distinct_on;
+mod equijoin;
 pub(crate) mod estimate;
 mod exact_in;
 pub(crate) mod grouping;
@@ -23,11 +24,9 @@ use datafusion_optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion_optimizer::analyzer::{Analyzer, AnalyzerRule};
 use datafusion_optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
 use datafusion_optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
-use datafusion_optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
 use datafusion_optimizer::eliminate_filter::EliminateFilter;
 use datafusion_optimizer::eliminate_limit::EliminateLimit;
 use datafusion_optimizer::eliminate_outer_join::EliminateOuterJoin;
-use datafusion_optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion_optimizer::optimize_projections::OptimizeProjections;
 use datafusion_optimizer::optimize_unions::OptimizeUnions;
 use datafusion_optimizer::push_down_limit::PushDownLimit;
@@ -62,8 +61,7 @@ static SHAPE: LazyLock<Optimizer> = LazyLock::new(|| {
         Arc::new(ReplaceDistinctWithAggregate::new()),
         Arc::new(DecorrelatePredicateSubquery::new()),
         Arc::new(ScalarSubqueryToJoin::new()),
-        Arc::new(ExtractEquijoinPredicate::new()),
-        Arc::new(EliminateDuplicatedExpr::new()),
+        Arc::new(equijoin::EquijoinKeys::default()),
         Arc::new(EliminateFilter::new()),
         Arc::new(cross_join::CrossJoins::default()),
         Arc::new(EliminateLimit::new()),

@@ -79,7 +79,9 @@ fn recursion(query: RecursiveQuery) -> Result<(Recursion, LogicalPlan), DataFusi
     })?;
     let found = last.as_ref().and_then(|source| source.downcast_ref::<ConnectedTable>());
     let (Some(last), Some(table)) = (&last, found) else {
-        return Err(external(SqlError::internal(format!("the recursive query {name} does not read itself"))));
+        // The binder has seen that it reads itself; so that was in another recursive query, which is taken out by now.
+        let what = format!("WITH RECURSIVE {name}, which reads itself in another recursive query");
+        return Err(external(SqlError::unsupported(what).about("RECURSIVE")));
     };
     let all: Arc<dyn TableSource> = Arc::new(work_table::reading(table, Which::All));
     let scan = |source: &Arc<dyn TableSource>| {

@@ -150,7 +150,7 @@ fn errors_say_what_where_and_what_to_try() {
         (
             "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL (WITH RECURSIVE s(y) AS (SELECT x FROM r UNION ALL SELECT y + 1 FROM s) \
              SELECT y FROM s)) SELECT * FROM r",
-            &["not supported yet: WITH RECURSIVE s inside of another recursive query", "line 1, column "],
+            &["not supported yet: WITH RECURSIVE r, which reads itself in another recursive query", "line 1, column "],
         ),
         ("SELECT corr(id, id) FROM 'orders.csv'", &["not supported yet: the aggregate corr", "line 1, column 8"]),
     ] {

@@ -15,7 +15,7 @@ use flumen_core::graph::Partitioner;
 use flumen_core::spec::relational::{AggregatePhase, HashJoinSpec, JoinKind};
 use flumen_core::types::{Field, LogicalType, Schema};
 
-use super::super::expr::{logical_type, translate};
+use super::super::expr::{logical_type, translate, typed};
 use super::super::node::{Input, Node, Op, row_bytes};
 use crate::error::{Result, SqlError};
 use crate::optimize::estimate;
@@ -54,11 +54,13 @@ impl PhysicalPlanner<'_> {
         let mut null_aware = false;
         for (l, r) in &join.on {
             let (lt, rt) = (logical_type(l, left_schema)?, logical_type(r, right_schema)?);
-            if lt != rt {
+            // What rules put together may be integers of two widths.
+            let Some(common) = common_type(&lt, &rt) else {
                 return Err(SqlError::unsupported(format!("a join of {l}, which is {lt}, with {r}, which is {rt}")));
-            }
+            };
             null_aware |= join.null_aware && (nullable(l, left_schema) || nullable(r, right_schema));
-            pairs.push((translate(l, left_schema)?, translate(r, right_schema)?, lt));
+            let key = |e, schema, from| Ok::<_, SqlError>(typed(translate(e, schema)?, from, &common));
+            pairs.push((key(l, left_schema, &lt)?, key(r, right_schema, &rt)?, common));
         }
         // A constant condition is none, or keys that are never equal.
         let (filter, is_never) = match &join.filter {
@@ -185,6 +187,19 @@ impl PhysicalPlanner<'_> {
             self.runtime_filters += 1;
             id
         })
+    }
+}
+
+/// The type that two keys are compared in.
+fn common_type(left: &LogicalType, right: &LogicalType) -> Option<LogicalType> {
+    use LogicalType as T;
+    let is_signed = |t: &T| matches!(t, T::Int8 | T::Int16 | T::Int32 | T::Int64);
+    match (left, right) {
+        (l, r) if l == r => Some(l.clone()),
+        (l, r) if is_signed(l) && is_signed(r) => {
+            Some(if l.fixed_width() >= r.fixed_width() { l.clone() } else { r.clone() })
+        }
+        _ => None,
     }
 }
 

@@ -221,8 +221,8 @@ fn set_operations_with_all_count() {
     for (op, kind, counts) in [
         ("INTERSECT ALL", JoinKind::LeftSemi, true),
         ("EXCEPT ALL", JoinKind::LeftAnti, true),
-        ("INTERSECT", JoinKind::LeftSemi, false),
-        ("EXCEPT", JoinKind::LeftAnti, false),
+        ("INTERSECT", JoinKind::BuildSemi, false),
+        ("EXCEPT", JoinKind::BuildAnti, false),
     ] {
         let graph = graph_of(2, &sql(op));
         let joins = payloads::<HashJoinSpec>(&graph);
@@ -262,9 +262,15 @@ fn unions_are_edges() {
 #[test]
 fn subqueries_become_joins() {
     for (sql, kind) in [
-        ("SELECT a FROM 'f.parquet' WHERE a IN (SELECT o_orderkey FROM 'tpch/orders.parquet')", JoinKind::LeftSemi),
+        // The smaller side is built, whichever asks.
+        ("SELECT a FROM 'f.parquet' WHERE a IN (SELECT o_orderkey FROM 'tpch/orders.parquet')", JoinKind::BuildSemi),
+        ("SELECT 1 FROM 'tpch/orders.parquet' WHERE o_orderkey IN (SELECT a FROM 'f.parquet')", JoinKind::LeftSemi),
         (
             "SELECT a FROM 'f.parquet' f WHERE NOT EXISTS (SELECT 1 FROM 'tpch/orders.parquet' WHERE o_orderkey = f.a)",
+            JoinKind::BuildAnti,
+        ),
+        (
+            "SELECT 1 FROM 'tpch/orders.parquet' WHERE NOT EXISTS (SELECT 1 FROM 'f.parquet' f WHERE o_orderkey = f.a)",
             JoinKind::LeftAnti,
         ),
     ] {
