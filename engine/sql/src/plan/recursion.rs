@@ -60,7 +60,7 @@ pub(crate) fn extract(plan: LogicalPlan) -> Result<(LogicalPlan, Vec<Recursion>)
             }
         }
     }
-    if reads(&plan.data, |table| work_table::is_last(table))? {
+    if reads(&plan.data, work_table::is_last)? {
         return Err(external(SqlError::unsupported("this place for a recursive query").about("RECURSIVE")));
     }
     Ok((plan.data, parts))
