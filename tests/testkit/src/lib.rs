@@ -1,12 +1,17 @@
 //! Fixtures shared by tests of whole jobs: configurations, TPC-H tables, rows as text.
 
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
-use arrow_array::RecordBatch;
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use flumen::tpch;
+use flumen_cluster::{Outcome, Polled, Session, SessionError};
 use flumen_config::{Configuration, Origin};
 use tempfile::TempDir;
+
+/// One wait for rows, or for the end of a job.
+const WAIT: Duration = Duration::from_secs(60);
 
 /// Scale factor of [`tpch_tables`].
 pub const TPCH_SCALE: f64 = 0.1;
@@ -26,6 +31,41 @@ pub fn configuration(settings: &[(&str, &str)]) -> Configuration {
         configuration.set(key, value, Origin::Flag).expect("the setting is right");
     }
     configuration
+}
+
+/// Executes the statements of `text`, and gives each batch of the last one's rows to `visit`; text that a statement shows
+/// comes as a batch of one column.
+///
+/// # Errors
+/// With what a statement is refused for.
+pub fn run<T>(
+    session: &mut Session,
+    text: &str,
+    mut visit: impl FnMut(&RecordBatch) -> Vec<T>,
+) -> Result<Vec<T>, SessionError> {
+    let mut rows = Vec::new();
+    for statement in session.parse(text)? {
+        rows.clear();
+        match session.execute(&statement)? {
+            Outcome::Rows(mut stream) => loop {
+                match stream.next_within(WAIT)? {
+                    Polled::Batch(batch) => rows.extend(visit(&batch)),
+                    Polled::Waiting => {}
+                    Polled::End => break,
+                }
+            },
+            Outcome::Job(mut job) => while !job.wait_within(WAIT)? {},
+            Outcome::Table(batch) => rows.extend(visit(&batch)),
+            Outcome::Text(text) => rows.extend(visit(&lines(&text))),
+            Outcome::Done(_) => {}
+        }
+    }
+    Ok(rows)
+}
+
+fn lines(text: &str) -> RecordBatch {
+    let lines: ArrayRef = Arc::new(text.lines().map(Some).collect::<StringArray>());
+    RecordBatch::try_from_iter([("text", lines)]).expect("a column of text is a batch")
 }
 
 /// A directory that all tests that run at the same time share; the last one removes it.

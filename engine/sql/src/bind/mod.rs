@@ -262,16 +262,12 @@ pub(crate) fn unknown_connector(name: &str, connectors: &ConnectorRegistry) -> S
     }
 }
 
-fn external(error: SqlError) -> DataFusionError {
-    DataFusionError::External(Box::new(error))
-}
-
 impl ContextProvider for Binder<'_> {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>, DataFusionError> {
         match &name {
             TableReference::Bare { table } => match self.view(table)? {
                 Some(view) => Ok(view),
-                None => Ok(self.table(table).map_err(external)?),
+                None => Ok(self.table(table).map_err(DataFusionError::from)?),
             },
             other => {
                 let text = other.to_string();
@@ -282,19 +278,18 @@ impl ContextProvider for Binder<'_> {
                     }
                     _ => SqlError::unsupported(format!("tables in other schemas ({text})")),
                 };
-                Err(external(error.about(text.split('.').next().unwrap_or_default().to_owned())))
+                Err(DataFusionError::from(error.about(text.split('.').next().unwrap_or_default().to_owned())))
             }
         }
     }
 
     fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> Result<Arc<dyn TableSource>, DataFusionError> {
-        let connector = self
-            .connectors
-            .source(MEMORY_CONNECTOR)
-            .ok_or_else(|| external(SqlError::unsupported("WITH RECURSIVE: no connector keeps rows in memory")))?;
+        let connector = self.connectors.source(MEMORY_CONNECTOR).ok_or_else(|| {
+            DataFusionError::from(SqlError::unsupported("WITH RECURSIVE: no connector keeps rows in memory"))
+        })?;
         let number = self.work_tables.replace(self.work_tables.get() + 1);
         let id = format!("{}:recursive:{number}", self.memory_id);
-        Ok(Arc::new(work_table::last(name, &id, schema, connector).map_err(external)?))
+        Ok(Arc::new(work_table::last(name, &id, schema, connector).map_err(DataFusionError::from)?))
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {

@@ -37,11 +37,10 @@ impl TumbleNode {
         let zone = match input.schema().qualified_field_from_column(&time)?.1.data_type() {
             DataType::Timestamp(_, zone) => zone.clone(),
             other => {
-                return Err(own(SqlError::invalid(format!(
-                    "DESCRIPTOR names {}, which is {other} and not a TIMESTAMP",
-                    time.name
-                ))
-                .about(time.name.clone())));
+                return Err(DataFusionError::from(
+                    SqlError::invalid(format!("DESCRIPTOR names {}, which is {other} and not a TIMESTAMP", time.name))
+                        .about(time.name.clone()),
+                ));
             }
         };
         let input_schema = input.schema();
@@ -123,26 +122,25 @@ impl RelationPlanner for WindowPlanner {
             TableFactor::Function { name, args, alias, .. } => plan_function(&name, args, alias, context),
             TableFactor::TableFunction { expr: ast::Expr::Function(function), alias } => {
                 let FunctionArguments::List(list) = function.args else {
-                    return Err(own(SqlError::invalid(format!("{} needs arguments in parentheses", function.name))));
+                    return Err(DataFusionError::from(SqlError::invalid(format!(
+                        "{} needs arguments in parentheses",
+                        function.name
+                    ))));
                 };
                 plan_function(&function.name, list.args, alias, context)
             }
             TableFactor::MatchRecognize { .. } => {
-                Err(own(SqlError::unsupported("MATCH_RECOGNIZE").about("MATCH_RECOGNIZE")))
+                Err(DataFusionError::from(SqlError::unsupported("MATCH_RECOGNIZE").about("MATCH_RECOGNIZE")))
             }
             TableFactor::Table { version: Some(_), .. } => {
-                Err(own(SqlError::unsupported("FOR SYSTEM_TIME AS OF").about("SYSTEM_TIME")))
+                Err(DataFusionError::from(SqlError::unsupported("FOR SYSTEM_TIME AS OF").about("SYSTEM_TIME")))
             }
             TableFactor::Table { sample: Some(_), .. } => {
-                Err(own(SqlError::unsupported("TABLESAMPLE").about("TABLESAMPLE")))
+                Err(DataFusionError::from(SqlError::unsupported("TABLESAMPLE").about("TABLESAMPLE")))
             }
             other => Ok(RelationPlanning::Original(Box::new(other))),
         }
     }
-}
-
-fn own(error: SqlError) -> DataFusionError {
-    DataFusionError::External(Box::new(error))
 }
 
 fn plan_function(
@@ -160,12 +158,14 @@ fn plan_function(
             SqlError::new(crate::error::SqlErrorKind::Unknown, format!("there is no table function {written:?}"))
                 .with_hint("the table functions are TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '10' SECOND)")
         };
-        return Err(own(error.about(written)));
+        return Err(DataFusionError::from(error.about(written)));
     }
     let usage = |message: String| {
-        own(SqlError::invalid(message)
-            .about(written.clone())
-            .with_hint("write TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '10' SECOND [, offset])"))
+        DataFusionError::from(
+            SqlError::invalid(message)
+                .about(written.clone())
+                .with_hint("write TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '10' SECOND [, offset])"),
+        )
     };
     let [mut data, mut time, mut size, mut offset] = [const { None::<ast::Expr> }; 4];
     for (position, arg) in args.into_iter().enumerate() {

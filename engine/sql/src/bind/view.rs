@@ -12,7 +12,7 @@ use datafusion_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableSource};
 use datafusion_sql::sqlparser::ast;
 use flumen_core::catalog::CatalogView;
 
-use super::{Binder, connector_error, external, without_slash};
+use super::{Binder, connector_error, without_slash};
 use crate::error::{Result, SqlError};
 use crate::parse::{StatementKind, parse};
 
@@ -52,13 +52,15 @@ impl Binder<'_> {
         if let Some(view) = self.views.borrow().get(&key) {
             return Ok(Some(Arc::clone(view)));
         }
-        let found = self.catalog.view(name).map_err(|e| external(connector_error(&e, name)))?;
+        let found = self.catalog.view(name).map_err(|e| DataFusionError::from(connector_error(&e, name)))?;
         let Some(view) = found else { return Ok(None) };
         {
             let mut open = self.open_views.borrow_mut();
             if open.contains(&key) || open.len() == DEPTH_MAX {
                 let chain = format!("{} -> {key}", open.join(" -> "));
-                return Err(external(SqlError::invalid(format!("views read each other in a circle: {chain}"))));
+                return Err(DataFusionError::from(SqlError::invalid(format!(
+                    "views read each other in a circle: {chain}"
+                ))));
             }
             open.push(key.clone());
         }
@@ -70,10 +72,10 @@ impl Binder<'_> {
     }
 
     fn bind_view(&self, view: &CatalogView) -> Result<BoundView, DataFusionError> {
-        let plan = self.bind(*view_query(view).map_err(external)?)?;
+        let plan = self.bind(*view_query(view).map_err(DataFusionError::from)?)?;
         let given = plan.schema().columns();
         if given.len() != view.columns.len() {
-            return Err(external(
+            return Err(DataFusionError::from(
                 SqlError::invalid(format!(
                     "view {:?} was made with {} columns, and its query now gives {}",
                     view.name,

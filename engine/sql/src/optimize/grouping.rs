@@ -39,7 +39,7 @@ pub(crate) fn sets(group_expr: &[Expr]) -> Result<Grouping> {
     let count = keys.len();
     if matches!(set, GroupingSet::Cube(_)) && count > CUBE_KEYS_MAX {
         let message = format!("CUBE of {count} keys has too many grouping sets; it takes up to {CUBE_KEYS_MAX} keys");
-        return Err(DataFusionError::External(Box::new(SqlError::invalid(message).about("CUBE"))));
+        return Err(SqlError::invalid(message).about("CUBE").into());
     }
     let sets = match set {
         GroupingSet::Rollup(_) => (0..=count).rev().map(|len| (0..count).map(|key| key < len).collect()).collect(),
@@ -145,7 +145,7 @@ fn with_key_columns(
 }
 
 fn wrong(message: String) -> DataFusionError {
-    DataFusionError::External(Box::new(SqlError::invalid(message).about(GROUPING)))
+    SqlError::invalid(message).about(GROUPING).into()
 }
 
 fn value(args: &[Expr], keys: &[Expr], sets: Option<&[Vec<bool>]>, id_type: &DataType) -> Result<Expr> {

@@ -79,7 +79,9 @@ fn rewrite(aggregate: Aggregate) -> Result<LogicalPlan> {
             GroupingSet::GroupingSets(_) => "SETS",
         };
         let name = aggr_expr.iter().find_map(ordered).map_or("this aggregate", |(_, call)| call.func.name());
-        return Err(external(SqlError::unsupported(format!("{name} with GROUPING SETS, ROLLUP or CUBE")).about(word)));
+        return Err(DataFusionError::from(
+            SqlError::unsupported(format!("{name} with GROUPING SETS, ROLLUP or CUBE")).about(word),
+        ));
     }
     let mut rows = Rows { groups: group_expr.clone(), first: Vec::new(), second: Vec::new() };
     let mut calls = Vec::new();
@@ -146,14 +148,16 @@ impl Rows {
         let AggregateFunctionParams { args, distinct, filter, order_by, null_treatment } = &call.params;
         let name = call.func.name();
         if *distinct {
-            return Err(external(SqlError::unsupported(format!("{name}(DISTINCT ...)")).about("DISTINCT")));
+            return Err(DataFusionError::from(
+                SqlError::unsupported(format!("{name}(DISTINCT ...)")).about("DISTINCT"),
+            ));
         }
         if null_treatment.is_some() {
             let error = SqlError::invalid(format!("IGNORE NULLS and RESPECT NULLS mean nothing for {name}"));
-            return Err(external(error.about("NULLS")));
+            return Err(DataFusionError::from(error.about("NULLS")));
         }
         let Some(argument) = args.first() else {
-            return Err(external(SqlError::invalid(format!("{name} needs an argument")).about(name)));
+            return Err(DataFusionError::from(SqlError::invalid(format!("{name} needs an argument")).about(name)));
         };
         let filtered = |value: Expr| match filter {
             Some(condition) => when(condition.as_ref().clone(), value).end(),
@@ -205,7 +209,9 @@ impl Rows {
             }
             Ordered::MaxBy | Ordered::MinBy => {
                 let Some(by) = args.get(1) else {
-                    return Err(external(SqlError::invalid(format!("{name} takes two arguments")).about(name)));
+                    return Err(DataFusionError::from(
+                        SqlError::invalid(format!("{name} takes two arguments")).about(name),
+                    ));
                 };
                 let by = filtered(when(argument.clone().is_not_null(), by.clone()).end()?)?;
                 let number = self.first(self.number(Sort::new(by.clone(), kind == Ordered::MinBy, false)));
@@ -289,11 +295,7 @@ fn share(name: &str, args: &[Expr], order_by: &[Sort]) -> Result<f64> {
         }
         _ => {
             let error = SqlError::invalid(format!("{name} takes the share as a constant from 0 to 1")).about(name);
-            Err(external(error.with_hint(format!("as in {name}(x, 0.9)"))))
+            Err(DataFusionError::from(error.with_hint(format!("as in {name}(x, 0.9)"))))
         }
     }
-}
-
-fn external(error: SqlError) -> DataFusionError {
-    DataFusionError::External(Box::new(error))
 }

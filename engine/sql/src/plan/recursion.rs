@@ -56,12 +56,14 @@ pub(crate) fn extract(plan: LogicalPlan) -> Result<(LogicalPlan, Vec<Recursion>)
         for plan in [&part.first, &part.next] {
             if reads(plan, |table| work_table::is_last(table) && !is_same(table, &part.last))? {
                 let what = format!("WITH RECURSIVE {} inside of another recursive query that it reads", part.name);
-                return Err(external(SqlError::unsupported(what).about("RECURSIVE")));
+                return Err(DataFusionError::from(SqlError::unsupported(what).about("RECURSIVE")));
             }
         }
     }
     if reads(&plan.data, work_table::is_last)? {
-        return Err(external(SqlError::unsupported("this place for a recursive query").about("RECURSIVE")));
+        return Err(DataFusionError::from(
+            SqlError::unsupported("this place for a recursive query").about("RECURSIVE"),
+        ));
     }
     Ok((plan.data, parts))
 }
@@ -81,7 +83,7 @@ fn recursion(query: RecursiveQuery) -> Result<(Recursion, LogicalPlan), DataFusi
     let (Some(last), Some(table)) = (&last, found) else {
         // The binder has seen that it reads itself; so that was in another recursive query, which is taken out by now.
         let what = format!("WITH RECURSIVE {name}, which reads itself in another recursive query");
-        return Err(external(SqlError::unsupported(what).about("RECURSIVE")));
+        return Err(DataFusionError::from(SqlError::unsupported(what).about("RECURSIVE")));
     };
     let all: Arc<dyn TableSource> = Arc::new(work_table::reading(table, Which::All));
     let scan = |source: &Arc<dyn TableSource>| {
@@ -145,10 +147,6 @@ fn reads(plan: &LogicalPlan, which: impl Fn(&ConnectedTable) -> bool) -> Result<
 
 fn is_same(table: &ConnectedTable, other: &Arc<dyn TableSource>) -> bool {
     other.downcast_ref::<ConnectedTable>().is_some_and(|other| other.options == table.options)
-}
-
-fn external(error: SqlError) -> DataFusionError {
-    DataFusionError::External(Box::new(error))
 }
 
 impl StatementPlanner<'_> {

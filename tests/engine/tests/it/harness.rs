@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_array::RecordBatch;
 use flumen_cluster::extensions::{Extensions, MakeTransport};
-use flumen_cluster::{EmbeddedCluster, Outcome, Polled, Session, SessionError};
+use flumen_cluster::{EmbeddedCluster, Session, SessionError};
 use flumen_core::waiting::BlockingExecutor;
 use flumen_network::{HostileOptions, HostileTransport, PartitionRegistry, Transport};
+pub(crate) use flumen_testkit::run;
 use flumen_testkit::{configuration, text_rows};
 
 /// A session with these settings.
@@ -29,31 +29,6 @@ pub(crate) fn hostile_session(settings: &[(&str, &str)], seed: u64, options: Hos
     };
     let cluster = EmbeddedCluster::start_with(&configuration, extensions).unwrap();
     Session::on(cluster, configuration)
-}
-
-/// Executes the statements of `text`, and gives each batch of the last one's rows to `visit`.
-pub(crate) fn run<T>(
-    session: &mut Session,
-    text: &str,
-    mut visit: impl FnMut(&RecordBatch) -> Vec<T>,
-) -> Result<Vec<T>, SessionError> {
-    let mut rows = Vec::new();
-    for statement in session.parse(text)? {
-        rows.clear();
-        match session.execute(&statement)? {
-            Outcome::Rows(mut stream) => loop {
-                match stream.next_within(Duration::from_secs(60))? {
-                    Polled::Batch(batch) => rows.extend(visit(&batch)),
-                    Polled::Waiting => {}
-                    Polled::End => break,
-                }
-            },
-            Outcome::Job(mut job) => while !job.wait_within(Duration::from_secs(60))? {},
-            Outcome::Table(batch) => rows.extend(visit(&batch)),
-            Outcome::Text(_) | Outcome::Done(_) => {}
-        }
-    }
-    Ok(rows)
 }
 
 /// The rows of the last statement of `text`; NULL is an empty cell.

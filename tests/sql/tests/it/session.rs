@@ -1,10 +1,8 @@
 //! A session that answers in text.
 
-use std::time::Duration;
-
 use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use flumen_cluster::{Outcome, Polled, Session, SessionError};
+use flumen_cluster::{Session, SessionError};
 use flumen_testkit::configuration;
 
 /// A session with these settings, in this crate's directory.
@@ -14,24 +12,7 @@ pub(crate) fn session(settings: &[(&str, &str)]) -> Session {
 
 /// The rows of the last statement of `text`. NULL is `NULL`, empty text `(empty)`, a timestamp has a blank in it.
 pub(crate) fn rows(session: &mut Session, text: &str) -> Result<Vec<Vec<String>>, SessionError> {
-    let mut rows = Vec::new();
-    for statement in session.parse(text)? {
-        rows.clear();
-        match session.execute(&statement)? {
-            Outcome::Rows(mut stream) => loop {
-                match stream.next_within(Duration::from_secs(60))? {
-                    Polled::Batch(batch) => rows.extend(text_rows(&batch)),
-                    Polled::Waiting => {}
-                    Polled::End => break,
-                }
-            },
-            Outcome::Job(mut job) => while !job.wait_within(Duration::from_secs(60))? {},
-            Outcome::Table(batch) => rows.extend(text_rows(&batch)),
-            Outcome::Text(text) => rows.extend(text.lines().map(|line| vec![line.to_owned()])),
-            Outcome::Done(_) => {}
-        }
-    }
-    Ok(rows)
+    flumen_testkit::run(session, text, text_rows)
 }
 
 fn text_rows(batch: &RecordBatch) -> Vec<Vec<String>> {

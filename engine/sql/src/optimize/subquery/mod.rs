@@ -382,7 +382,7 @@ fn passing(subquery: &Subquery, node: &LogicalPlan) -> Vec<Column> {
 }
 
 fn unsupported(what: &str) -> datafusion_common::DataFusionError {
-    datafusion_common::DataFusionError::External(Box::new(SqlError::unsupported(what)))
+    SqlError::unsupported(what).into()
 }
 
 /// A filter, unless there is nothing to filter by.
