@@ -53,7 +53,7 @@ pub const MANAGED_SIZE: ConfigOption<Option<ByteSize>> = ConfigOption::new(
 pub const CONSUMER_WEIGHTS: ConfigOption<String> = ConfigOption::new(
     "taskmanager.memory.managed.consumer-weights",
     "OPERATOR:70,STATE_BACKEND:70,PYTHON:30",
-    "How managed memory divides over the kinds of consumers that a job has; kinds it does not have drop out.",
+    "How managed memory divides over the kinds of consumers that run; kinds that are not there drop out.",
 );
 
 /// Where spill files go.
@@ -71,6 +71,7 @@ pub const OPTIONS: &[&dyn AnyOption] = &[
     &NETWORK_MAX,
     &MANAGED_FRACTION,
     &MANAGED_SIZE,
+    &CONSUMER_WEIGHTS,
     &SPILL_DIRECTORIES,
 ];
 

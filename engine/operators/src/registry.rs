@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use flumen_core::failure::Failure;
 use flumen_core::spec::OperatorSpec;
+use flumen_memory::ConsumerKind;
 
 use crate::contract::{Operator, OperatorContext, OperatorFactory};
 
@@ -23,6 +24,12 @@ impl OperatorRegistry {
     /// The factories, by kind.
     pub fn factories(&self) -> impl Iterator<Item = &Arc<dyn OperatorFactory>> {
         self.factories.values()
+    }
+
+    /// What an operator of this spec takes managed memory as.
+    #[must_use]
+    pub fn memory_consumer(&self, spec: &OperatorSpec) -> Option<ConsumerKind> {
+        self.factories.get(spec.kind.as_str())?.memory_consumer(spec)
     }
 
     /// Builds an operator.

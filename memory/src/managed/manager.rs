@@ -8,7 +8,9 @@
 //! Locks, in this order: a reservation's state, the tree. The lists of members are locked alone. Listeners run with
 //! none of them held.
 
+use super::consumers::{Consumers, Presence};
 use super::reservation::{Reservation, ReservationInner};
+use super::weights::{ConsumerKind, ConsumerWeights};
 use crate::arena::{Arena, PAGE_BYTES};
 use crate::error::{Holder, MemoryError, Refusal, largest_first};
 use crate::sync::Lock;
@@ -19,6 +21,8 @@ use std::sync::{Arc, Weak};
 #[derive(Debug, Clone)]
 pub struct MemoryManager {
     root: MemoryBudget,
+    /// By kind of consumer, between the root and its tasks.
+    kinds: [MemoryBudget; ConsumerKind::ALL.len()],
 }
 
 /// A named part of the managed memory with a limit of its own: a job, a task. Clones share it.
@@ -33,13 +37,23 @@ pub struct MemoryBudget {
 pub(crate) struct BudgetNode {
     /// Path of names without the root's, as `job/task`.
     path: String,
-    limit_bytes: u64,
+    limit: Limit,
     /// Written under the tree's lock.
     used_bytes: AtomicU64,
     peak_bytes: AtomicU64,
     parent: Option<Arc<BudgetNode>>,
     members: Lock<Members>,
     pub(crate) tree: Arc<Tree>,
+    /// Of a kind's budget: that the kind is there.
+    presence: Option<Presence>,
+}
+
+/// The most that may be charged to a budget.
+#[derive(Debug, Clone, Copy)]
+enum Limit {
+    Bytes(u64),
+    /// The share that this kind has now.
+    Share(ConsumerKind),
 }
 
 /// Whether the holder could spill what it asks memory for.
@@ -74,6 +88,7 @@ struct Members {
 pub(crate) struct Tree {
     pub(crate) arena: Arena,
     promised_pages: usize,
+    pub(crate) consumers: Consumers,
     /// Guards every `used_bytes` of the tree.
     charges: Lock<()>,
     waiting: Lock<Vec<Weak<ReservationInner>>>,
@@ -81,21 +96,34 @@ pub(crate) struct Tree {
 }
 
 impl MemoryManager {
-    /// Manages `bytes` bytes, whose segments come from `arena`.
+    /// Manages `bytes` bytes, whose segments come from `arena`, for kinds of consumers of Flink's default weights.
     ///
     /// # Errors
     /// [`MemoryError::ArenaOverbooked`] if other pools and managers were promised too many of the arena's pages.
     pub fn new(arena: Arena, bytes: u64) -> Result<Self, MemoryError> {
+        Self::with_weights(arena, bytes, ConsumerWeights::default())
+    }
+
+    /// As [`Self::new`], with weights.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_weights(arena: Arena, bytes: u64, weights: ConsumerWeights) -> Result<Self, MemoryError> {
         let pages = usize::try_from(bytes / PAGE_BYTES as u64).unwrap_or(usize::MAX);
         arena.promise(pages)?;
         let tree = Arc::new(Tree {
             arena,
             promised_pages: pages,
+            consumers: Consumers::new(weights, bytes),
             charges: Lock::new(()),
             waiting: Lock::new(Vec::new()),
             any_waiting: AtomicBool::new(false),
         });
-        Ok(Self { root: MemoryBudget { node: Arc::new(BudgetNode::new(String::new(), bytes, None, tree)) } })
+        let node = Arc::new(BudgetNode::new(String::new(), Limit::Bytes(bytes), None, tree));
+        let root = MemoryBudget { node };
+        // They have no names of their own in the paths of who is below.
+        let kinds = ConsumerKind::ALL.map(|kind| root.below(String::new(), Limit::Share(kind), None));
+        Ok(Self { root, kinds })
     }
 
     /// The budget of all managed memory, to hang jobs under.
@@ -106,6 +134,25 @@ impl MemoryManager {
     /// A budget under the root: [`MemoryBudget::child`].
     pub fn budget(&self, name: &str, limit_bytes: u64) -> MemoryBudget {
         self.root.child(name, limit_bytes)
+    }
+
+    /// A budget for consumers of one kind, who together get no more than the kind's share of what there is.
+    ///
+    /// The shares change when a kind comes or goes. Who holds more than its new share is asked to give the rest back,
+    /// and gets no more until it has.
+    ///
+    /// # Errors
+    /// [`MemoryError::Layout`] if the kind has no weight.
+    pub fn consumer_budget(&self, kind: ConsumerKind, name: &str) -> Result<MemoryBudget, MemoryError> {
+        let presence = Presence::enter(&self.root.node.tree, kind)?;
+        let budget = self.kinds[kind as usize].below(name.to_owned(), Limit::Bytes(self.limit_bytes()), Some(presence));
+        for kind in &self.kinds {
+            let above = kind.used_bytes().saturating_sub(kind.limit_bytes());
+            if above > 0 {
+                kind.node.request_revocation(above);
+            }
+        }
+        Ok(budget)
     }
 
     /// All managed bytes.
@@ -136,10 +183,14 @@ impl MemoryManager {
 impl MemoryBudget {
     /// A budget below this one. Use `u64::MAX` for "as much as the parent".
     pub fn child(&self, name: &str, limit_bytes: u64) -> Self {
-        let path = self.node.path_of(name);
-        let limit_bytes = limit_bytes.min(self.node.limit_bytes);
+        self.below(self.node.path_of(name), Limit::Bytes(limit_bytes.min(self.limit_bytes())), None)
+    }
+
+    fn below(&self, path: String, limit: Limit, presence: Option<Presence>) -> Self {
         let parent = Some(Arc::clone(&self.node));
-        let node = Arc::new(BudgetNode::new(path, limit_bytes, parent, Arc::clone(&self.node.tree)));
+        let mut node = BudgetNode::new(path, limit, parent, Arc::clone(&self.node.tree));
+        node.presence = presence;
+        let node = Arc::new(node);
         push_pruned(&mut self.node.members.lock().budgets, &node);
         Self { node }
     }
@@ -158,7 +209,7 @@ impl MemoryBudget {
 
     /// The most that may be charged.
     pub fn limit_bytes(&self) -> u64 {
-        self.node.limit_bytes
+        self.node.limit_bytes()
     }
 
     /// Bytes charged now, in whole pages per reservation.
@@ -195,13 +246,27 @@ fn push_pruned<T>(list: &mut Vec<Weak<T>>, member: &Arc<T>) {
 }
 
 impl BudgetNode {
-    fn new(path: String, limit_bytes: u64, parent: Option<Arc<Self>>, tree: Arc<Tree>) -> Self {
+    fn new(path: String, limit: Limit, parent: Option<Arc<Self>>, tree: Arc<Tree>) -> Self {
+        let (used_bytes, peak_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
         let members = Lock::new(Members::default());
-        Self { path, limit_bytes, used_bytes: AtomicU64::new(0), peak_bytes: AtomicU64::new(0), parent, members, tree }
+        Self { path, limit, used_bytes, peak_bytes, parent, members, tree, presence: None }
     }
 
     fn name(&self) -> &str {
-        if self.path.is_empty() { "managed memory" } else { &self.path }
+        match self.limit {
+            Limit::Share(ConsumerKind::Operator) => "managed memory of kind OPERATOR",
+            Limit::Share(ConsumerKind::StateBackend) => "managed memory of kind STATE_BACKEND",
+            Limit::Share(ConsumerKind::Python) => "managed memory of kind PYTHON",
+            Limit::Bytes(_) if self.path.is_empty() => "managed memory",
+            Limit::Bytes(_) => &self.path,
+        }
+    }
+
+    fn limit_bytes(&self) -> u64 {
+        match self.limit {
+            Limit::Bytes(bytes) => bytes,
+            Limit::Share(kind) => self.tree.consumers.share_bytes(kind),
+        }
     }
 
     fn path_of(&self, name: &str) -> String {
@@ -220,7 +285,7 @@ impl BudgetNode {
         let _tree = self.tree.charges.lock();
         let is_full = |node: &&Self| {
             let used = node.used_bytes.load(Ordering::Relaxed);
-            used.checked_add(bytes).is_none_or(|used| used > growth.limit(node.limit_bytes))
+            used.checked_add(bytes).is_none_or(|used| used > growth.limit(node.limit_bytes()))
         };
         if let Some(full) = self.ancestors().find(is_full) {
             return Err(full);
@@ -250,7 +315,7 @@ impl BudgetNode {
             reservation: reservation.to_owned(),
             requested_bytes,
             budget: self.name().to_owned(),
-            limit_bytes: self.limit_bytes,
+            limit_bytes: self.limit_bytes(),
             used_bytes: self.used_bytes.load(Ordering::Relaxed),
             revoking_bytes,
             consumers: self.consumers(),
@@ -260,7 +325,7 @@ impl BudgetNode {
     /// What a charge of `bytes` would exceed this budget by.
     pub(crate) fn missing(&self, bytes: u64, growth: Growth) -> u64 {
         let used = self.used_bytes.load(Ordering::Relaxed);
-        used.saturating_add(bytes).saturating_sub(growth.limit(self.limit_bytes))
+        used.saturating_add(bytes).saturating_sub(growth.limit(self.limit_bytes()))
     }
 
     /// What all holders of the tree but one have been asked to give back and have not given yet.

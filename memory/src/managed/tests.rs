@@ -255,3 +255,69 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn kinds_of_consumers_share_by_weight_while_they_are_there() {
+    let manager = manager(100);
+    let join = manager.consumer_budget(ConsumerKind::Operator, "query").unwrap();
+    let hashed = join.reserve("join");
+    assert_eq!(hashed.name(), "query/join", "the kind is no part of the path");
+    hashed.try_grow(100 * PAGE).unwrap();
+    let asked = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&asked);
+    hashed.on_revocation(Arc::new(move |bytes| seen.store(bytes, Ordering::Relaxed)));
+    hashed.set_revocable(100 * PAGE);
+
+    // Both weigh 70: the newcomer has a half, and what the other holds beyond its own is asked back at once.
+    let state = manager.consumer_budget(ConsumerKind::StateBackend, "stream").unwrap();
+    let table = state.reserve("window");
+    assert_eq!(asked.load(Ordering::Relaxed), 50 * PAGE);
+    assert_eq!(hashed.revocation_requested(), 50 * PAGE);
+    hashed.shrink(10 * PAGE);
+    let full = refusal(hashed.try_grow(PAGE).unwrap_err());
+    assert_eq!((full.budget.as_str(), full.limit_bytes), ("managed memory of kind OPERATOR", 50 * PAGE));
+    hashed.shrink(40 * PAGE);
+    table.try_grow(50 * PAGE).unwrap();
+    let full = refusal(table.try_grow(PAGE).unwrap_err());
+    assert_eq!((full.budget.as_str(), full.limit_bytes), ("managed memory of kind STATE_BACKEND", 50 * PAGE));
+    assert_eq!(full.consumers.len(), 1, "the other kind's holders are none of its business: {:?}", full.consumers);
+
+    // 70 : 70 : 30.
+    let python = manager.consumer_budget(ConsumerKind::Python, "functions").unwrap();
+    assert_eq!(
+        refusal(python.reserve("worker").try_grow(18 * PAGE).unwrap_err()).limit_bytes,
+        100 * PAGE * 30 / 170 + 1
+    );
+    drop(python);
+
+    // A kind is there until its last byte is given back, and then the others have all again, and are told.
+    table.resize(PAGE).unwrap();
+    let second = manager.consumer_budget(ConsumerKind::StateBackend, "other stream").unwrap();
+    drop((state, table));
+    assert!(hashed.try_grow(49 * PAGE).is_err(), "another budget of the kind is open");
+    let woken = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&woken);
+    hashed.on_available(Arc::new(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+    }));
+    let segment = second.reserve("late").allocate(1).unwrap();
+    drop(second);
+    assert_eq!(woken.load(Ordering::Relaxed), 0);
+    assert!(hashed.try_grow(50 * PAGE).is_err(), "a segment of the kind is alive");
+    drop(segment);
+    assert!(woken.load(Ordering::Relaxed) > 0);
+    hashed.try_grow(50 * PAGE).unwrap();
+    drop((hashed, join));
+    manager.verify_empty().unwrap();
+}
+
+#[test]
+fn a_kind_without_weight_is_refused_and_changes_nothing() {
+    let arena = Arena::new(ArenaOptions::new(10 * PAGE)).unwrap();
+    let weights = ConsumerWeights::parse("OPERATOR:1,STATE_BACKEND:0").unwrap();
+    let manager = MemoryManager::with_weights(arena, 10 * PAGE, weights).unwrap();
+    let sort = manager.consumer_budget(ConsumerKind::Operator, "query").unwrap().reserve("sort");
+    let error = manager.consumer_budget(ConsumerKind::StateBackend, "stream").unwrap_err().to_string();
+    assert!(error.contains("taskmanager.memory.managed.consumer-weights gives STATE_BACKEND no weight"), "{error}");
+    sort.try_grow(10 * PAGE).unwrap();
+}

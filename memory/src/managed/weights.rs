@@ -1,8 +1,7 @@
-//! How managed memory divides over kinds of consumers, and within OPERATOR over operators.
+//! How managed memory divides over kinds of consumers.
 //!
-//! Each kind has a weight; the kinds that a slot really has share all of it, absent ones drop out. Inside OPERATOR the
-//! operators' declared weights decide (Flink: a sort or hash operator declares 128 MiB worth). Divisions round so that
-//! the parts add up to the whole. Source: Flink's `taskmanager.memory.managed.consumer-weights`.
+//! Each kind has a weight; the kinds that are really there share all of it, absent ones drop out. Divisions round so
+//! that the parts add up to the whole. Source: Flink's `taskmanager.memory.managed.consumer-weights`.
 
 use crate::error::MemoryError;
 use crate::options::CONSUMER_WEIGHTS;
@@ -93,7 +92,7 @@ impl ConsumerWeights {
 }
 
 /// Divides `bytes` in proportion to `weights`; the parts add up to `bytes` unless all weights are zero.
-pub fn divide_by_weight(bytes: u64, weights: &[u32]) -> Vec<u64> {
+fn divide_by_weight(bytes: u64, weights: &[u32]) -> Vec<u64> {
     let total: u128 = weights.iter().map(|weight| u128::from(*weight)).sum();
     let mut seen = 0_u128;
     let mut given = 0_u128;

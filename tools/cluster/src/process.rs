@@ -21,8 +21,8 @@ use flumen_gateway::{ClientEvent, TaskInformation};
 use flumen_io::{Clock, FileSystem, Rng};
 use flumen_kernels::expr::FunctionRegistry;
 use flumen_memory::{
-    Arena, ArenaOptions, DirectoryStorage, ExtentPool, ExtentPoolOptions, MemoryLayout, MemoryManager, MemoryOptions,
-    NetworkBufferPool,
+    Arena, ArenaOptions, ConsumerWeights, DirectoryStorage, ExtentPool, ExtentPoolOptions, MemoryLayout, MemoryManager,
+    MemoryOptions, NetworkBufferPool,
 };
 use flumen_network::{EnvironmentOptions, PartitionConfig, PartitionRegistry, ShuffleEnvironment};
 use flumen_operators::registry::OperatorRegistry;
@@ -85,7 +85,8 @@ impl Process {
         let layout =
             MemoryLayout::compute(&MemoryOptions::from_configuration(configuration, world.machine_memory_bytes))?;
         let arena = Arena::new(ArenaOptions::new(layout.arena_bytes()))?;
-        let memory = MemoryManager::new(arena.clone(), layout.managed_bytes)?;
+        let weights = ConsumerWeights::from_configuration(configuration)?;
+        let memory = MemoryManager::with_weights(arena.clone(), layout.managed_bytes, weights)?;
         let exchange = EnvironmentOptions::new(
             world.spill_directory.clone(),
             Arc::clone(&world.file_system),

@@ -7,6 +7,7 @@ use flumen_core::sink::Committable;
 use flumen_core::source::{RuntimeFilter, SourceSplit};
 use flumen_core::spec::OperatorSpec;
 use flumen_core::time::{EventTime, Watermark};
+use flumen_memory::ConsumerKind;
 use flumen_state::{OperatorSnapshot, RestoredState};
 
 use super::{OperatorContext, Output};
@@ -235,6 +236,13 @@ pub trait Operator: Send {
 pub trait OperatorFactory: Send + Sync {
     /// The kind of spec it takes.
     fn kind(&self) -> &'static str;
+
+    /// What an operator of this spec takes managed memory as; nothing for operators that hold no more than the batches they work on.
+    ///
+    /// The kinds that run in a process share its managed memory by their weights.
+    fn memory_consumer(&self, _spec: &OperatorSpec) -> Option<ConsumerKind> {
+        None
+    }
 
     /// Builds one.
     ///

@@ -41,6 +41,7 @@ use flumen_core::spec::relational::{AggregatePhase, HashAggregateSpec};
 use flumen_core::spec::{OperatorPayload, OperatorSpec};
 use flumen_kernels::expr::literal_array;
 use flumen_kernels::hash::hash_columns;
+use flumen_memory::ConsumerKind;
 use flumen_state::{Groups, KeyedPart, KeyedTable, OperatorSnapshot, RestoredState};
 
 use crate::aggregation::{Aggregation, AggregationSpec};
@@ -64,6 +65,14 @@ struct Factory;
 impl OperatorFactory for Factory {
     fn kind(&self) -> &'static str {
         HashAggregateSpec::KIND
+    }
+
+    /// The groups of an unbounded input are state; what a local phase collects, and bounded groups, are not kept.
+    fn memory_consumer(&self, spec: &OperatorSpec) -> Option<ConsumerKind> {
+        // What cannot be read is refused by `create`.
+        let payload: HashAggregateSpec = spec.payload().ok()?;
+        let is_state = payload.continuous && payload.phase != AggregatePhase::Local;
+        Some(if is_state { ConsumerKind::StateBackend } else { ConsumerKind::Operator })
     }
 
     fn create(&self, spec: &OperatorSpec, context: &OperatorContext) -> Result<Box<dyn Operator>, Failure> {

@@ -57,6 +57,7 @@ use flumen_core::spec::{OperatorPayload, OperatorSpec};
 use flumen_core::types::{Schema, SchemaRef};
 use flumen_kernels::gather::{compact, concat};
 use flumen_kernels::join_table::{JoinTable, JoinTableOptions};
+use flumen_memory::ConsumerKind;
 use flumen_state::OperatorSnapshot;
 
 use crate::charge::Charge;
@@ -84,6 +85,10 @@ struct Factory;
 impl OperatorFactory for Factory {
     fn kind(&self) -> &'static str {
         HashJoinSpec::KIND
+    }
+
+    fn memory_consumer(&self, _: &OperatorSpec) -> Option<ConsumerKind> {
+        Some(ConsumerKind::Operator)
     }
 
     fn create(&self, spec: &OperatorSpec, context: &OperatorContext) -> Result<Box<dyn Operator>, Failure> {

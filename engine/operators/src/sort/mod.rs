@@ -25,6 +25,7 @@ use flumen_core::failure::Failure;
 use flumen_core::ids::CheckpointId;
 use flumen_core::spec::relational::SortSpec;
 use flumen_core::spec::{OperatorPayload, OperatorSpec};
+use flumen_memory::ConsumerKind;
 use flumen_state::OperatorSnapshot;
 
 use crate::contract::{Operator, OperatorContext, OperatorFactory, Output, Step};
@@ -47,6 +48,10 @@ struct Factory;
 impl OperatorFactory for Factory {
     fn kind(&self) -> &'static str {
         SortSpec::KIND
+    }
+
+    fn memory_consumer(&self, _: &OperatorSpec) -> Option<ConsumerKind> {
+        Some(ConsumerKind::Operator)
     }
 
     fn create(&self, spec: &OperatorSpec, context: &OperatorContext) -> Result<Box<dyn Operator>, Failure> {

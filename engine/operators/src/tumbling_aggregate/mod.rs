@@ -34,6 +34,7 @@ use flumen_core::spec::streaming::TumblingAggregateSpec;
 use flumen_core::spec::{OperatorPayload, OperatorSpec, StateKind};
 use flumen_core::time::{EventTime, Watermark};
 use flumen_core::types::{Schema, SchemaRef};
+use flumen_memory::ConsumerKind;
 use flumen_state::{Groups, KeyedPart, KeyedTable, ListPart, OperatorSnapshot, RestoredState, SlotCursor};
 
 use crate::aggregation::{Aggregation, AggregationSpec};
@@ -62,6 +63,10 @@ struct Factory;
 impl OperatorFactory for Factory {
     fn kind(&self) -> &'static str {
         TumblingAggregateSpec::KIND
+    }
+
+    fn memory_consumer(&self, _: &OperatorSpec) -> Option<ConsumerKind> {
+        Some(ConsumerKind::StateBackend)
     }
 
     fn create(&self, spec: &OperatorSpec, context: &OperatorContext) -> Result<Box<dyn Operator>, Failure> {

@@ -55,6 +55,7 @@ use flumen_core::spec::window::{Count, Frame, Position, WindowCall, WindowFuncti
 use flumen_core::spec::{OperatorPayload, OperatorSpec};
 use flumen_core::types::{LogicalType, SchemaRef};
 use flumen_kernels::gather::{flatten, materialize, take_batch};
+use flumen_memory::ConsumerKind;
 use flumen_state::OperatorSnapshot;
 
 use crate::charge::Charge;
@@ -84,6 +85,10 @@ struct Factory;
 impl OperatorFactory for Factory {
     fn kind(&self) -> &'static str {
         WindowFunctionsSpec::KIND
+    }
+
+    fn memory_consumer(&self, _: &OperatorSpec) -> Option<ConsumerKind> {
+        Some(ConsumerKind::Operator)
     }
 
     fn create(&self, spec: &OperatorSpec, context: &OperatorContext) -> Result<Box<dyn Operator>, Failure> {

@@ -1,6 +1,7 @@
 //! From a deployment descriptor to a running task.
 
-use std::collections::HashMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -10,13 +11,13 @@ use flumen_core::ids::ResultPartitionId;
 use flumen_core::meter::MemoryMeter;
 use flumen_gateway::{ExecutionState, TaskDeploymentDescriptor};
 use flumen_io::Rng;
-use flumen_memory::MemoryBudget;
+use flumen_memory::{ConsumerKind, MemoryBudget};
 use flumen_network::{GateDescriptor, InputDescriptor, PartitionDescriptor, PartitionLocation, ResultPartitionWriter};
 use flumen_operators::contract::{OperatorContext, TaskInfo};
 use flumen_state::SegmentPages;
 
 use super::memory::ReservationMeter;
-use super::{Shared, SnapshotTask, TaskEntry, TaskOptions, hooks};
+use super::{Shared, SnapshotTask, TaskEntry, TaskExecutorServices, TaskOptions, hooks};
 use crate::chain::{ChainLink, ElementWriter, OperatorChain};
 use crate::exchange::{GateReader, PartitionWriter};
 use crate::metrics::OperatorMetrics;
@@ -26,9 +27,8 @@ use crate::task::{ElementReader, Mail, MailboxSender, Task, TaskSetup, panicked}
 pub(super) fn deploy(shared: &Arc<Shared>, descriptor: TaskDeploymentDescriptor) -> Result<(), Failure> {
     let services = &shared.services;
     let options = (shared.options)(&descriptor.task)?;
-    let name = format!("{} ({})", descriptor.task.vertex.name, descriptor.attempt);
-    let budget = services.memory.budget(&name, services.memory.limit_bytes());
-    let writers = writers(shared, &descriptor, &options, &budget)?;
+    let budgets = TaskBudgets::open(services, &descriptor)?;
+    let writers = writers(shared, &descriptor, &options, &budgets.exchange)?;
     let gates = gates(shared, &descriptor)?;
     let task = SnapshotTask {
         information: Arc::clone(&descriptor.task),
@@ -60,18 +60,48 @@ pub(super) fn deploy(shared: &Arc<Shared>, descriptor: TaskDeploymentDescriptor)
             let entry = TaskEntry { mailbox: mailbox.clone(), metrics: entry_metrics, requests: HashMap::new() };
             shared.tasks.lock().live.insert(attempt, entry);
             shared.report(attempt, ExecutionState::Initializing, None);
-            open(&shared, Opening { descriptor, task, options, budget, writers, metrics, waker, mailbox });
+            open(&shared, Opening { descriptor, task, options, budgets, writers, metrics, waker, mailbox });
         }
         Box::new(started)
     }));
     Ok(())
 }
 
+/// What a task may take of the managed memory: a budget for all its operators of one kind of consumer.
+struct TaskBudgets {
+    /// For each operator its own.
+    operators: Vec<MemoryBudget>,
+    /// What waits in its result partitions.
+    exchange: MemoryBudget,
+}
+
+impl TaskBudgets {
+    fn open(services: &TaskExecutorServices, descriptor: &TaskDeploymentDescriptor) -> Result<Self, Failure> {
+        let name = format!("{} ({})", descriptor.task.vertex.name, descriptor.attempt);
+        let exchange = services.memory.budget(&name, services.memory.limit_bytes());
+        let mut by_kind: BTreeMap<ConsumerKind, MemoryBudget> = BTreeMap::new();
+        let mut operators = Vec::with_capacity(descriptor.task.vertex.operators.len());
+        for chained in &descriptor.task.vertex.operators {
+            operators.push(match services.operators.memory_consumer(&chained.spec) {
+                None => exchange.clone(),
+                Some(kind) => match by_kind.entry(kind) {
+                    Entry::Occupied(opened) => opened.get().clone(),
+                    Entry::Vacant(new) => {
+                        let budget = services.memory.consumer_budget(kind, &name);
+                        new.insert(budget.map_err(Failure::user)?).clone()
+                    }
+                },
+            });
+        }
+        Ok(Self { operators, exchange })
+    }
+}
+
 struct Opening {
     descriptor: TaskDeploymentDescriptor,
     task: SnapshotTask,
     options: TaskOptions,
-    budget: MemoryBudget,
+    budgets: TaskBudgets,
     writers: Vec<ResultPartitionWriter>,
     metrics: Vec<(flumen_core::ids::OperatorUid, String, Arc<OperatorMetrics>)>,
     waker: Waker,
@@ -93,7 +123,7 @@ fn open(shared: &Arc<Shared>, opening: Opening) {
 
 fn build(shared: &Arc<Shared>, opening: Opening) -> Result<OperatorChain, Failure> {
     let services = &shared.services;
-    let Opening { descriptor, task, options, budget, writers, metrics, waker, mailbox } = opening;
+    let Opening { descriptor, task, options, budgets, writers, metrics, waker, mailbox } = opening;
     let vertex = &descriptor.task.vertex;
     let info = TaskInfo {
         attempt: descriptor.attempt,
@@ -109,7 +139,7 @@ fn build(shared: &Arc<Shared>, opening: Opening) -> Result<OperatorChain, Failur
         })
         .collect();
     let mut links = Vec::with_capacity(vertex.operators.len());
-    for (chained, (_, _, metrics)) in vertex.operators.iter().zip(metrics) {
+    for ((chained, (_, _, metrics)), budget) in vertex.operators.iter().zip(metrics).zip(&budgets.operators) {
         let reservation = Arc::new(budget.reserve(&chained.name));
         let asked = mailbox.downgrade();
         reservation.on_revocation(Arc::new(move |bytes| {

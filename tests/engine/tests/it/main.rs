@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod cases;
+mod consumer_weights;
 mod definitions;
 mod errors;
 mod harness;
