@@ -34,6 +34,11 @@ pub trait MemoryMeter: Send + Sync {
         0
     }
 
+    /// The most that all holders of the budget may hold together: to fit sizes to, not a promise.
+    fn limit_bytes(&self) -> usize {
+        usize::MAX
+    }
+
     /// After a refusal: whether other holders have been asked to give back, and `waker` will be called when they have.
     fn wake_when_others_give(&self, waker: &Waker) -> bool {
         let _ = waker;

@@ -78,11 +78,6 @@ impl Columns {
         self.leaves.is_empty()
     }
 
-    /// Passes over rows.
-    pub(crate) fn skip(&mut self, rows: usize) {
-        self.leaves.iter_mut().for_each(|leaf| leaf.skip(rows));
-    }
-
     /// Reads the next rows, whatever the filter says.
     pub(crate) fn read(&mut self, rows: usize) -> Result<(), ColumnError> {
         each(&mut self.leaves, |leaf| leaf.read(rows, None))

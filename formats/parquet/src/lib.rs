@@ -20,6 +20,7 @@
 //! | [`statistics`] | what footers say of columns |
 //! | [`prune`] | row groups in which no row can match |
 //! | [`fetch`], [`buffers`] | which bytes are needed, getting them, and into what |
+//! | [`page_map`] | where pages lie, for row groups that are fetched in pieces |
 //! | [`reader`] | bytes to batches |
 //! | [`columns`] | filtered columns first, the rest where rows are left |
 //! | [`decode`] | pages to arrays |
@@ -37,6 +38,7 @@ pub mod error;
 pub mod fetch;
 pub mod file;
 pub mod filter;
+pub mod page_map;
 pub mod prune;
 pub mod reader;
 pub mod schema;
@@ -49,6 +51,7 @@ pub use error::ParquetError;
 pub use fetch::{RowGroupChunks, RowGroupPlan};
 pub use file::{FooterCache, ParquetFile};
 pub use filter::ScanFilter;
+pub use page_map::PageMap;
 pub use prune::{Bounds, RowGroupPruner};
 pub use reader::RowGroupReader;
 pub use schema::ColumnBinding;

@@ -9,6 +9,7 @@
 //!
 //! A row group that ends early or late is damaged: its footer says how many rows there are.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, new_null_array};
@@ -60,6 +61,7 @@ pub struct RowGroupReader {
     /// `None` when it has no column to decode, only rows, and after an error.
     library: Option<ParquetRecordBatchReader>,
     batch_rows: usize,
+    /// Where it ends: behind the last row of the row group or of the piece of it.
     rows: u64,
     position: u64,
 }
@@ -74,8 +76,8 @@ impl RowGroupReader {
         columns
     }
 
-    /// A reader of a row group from its row `position` on. `schema` is that of its batches, one field per binding;
-    /// `chunks` holds the bytes of [`RowGroupReader::columns`].
+    /// A reader of a row group from its row `position` on, to the last row that `chunks` holds the bytes of, for
+    /// [`RowGroupReader::columns`]. `schema` is that of its batches, one field per binding.
     ///
     /// # Errors
     /// If the row group has fewer rows or is damaged.
@@ -88,7 +90,7 @@ impl RowGroupReader {
         batch_rows: usize,
         position: u64,
     ) -> Result<Self, ParquetError> {
-        let rows = file.row_group_rows(row_group);
+        let Range { start, end: rows } = chunks.rows();
         let mut reader = Self {
             file: Arc::clone(file),
             row_group,
@@ -101,15 +103,21 @@ impl RowGroupReader {
             rows,
             position,
         };
-        let fits = usize::try_from(rows).ok().zip(usize::try_from(position).ok()).filter(|(r, p)| p <= r);
+        let fits = usize::try_from(rows)
+            .ok()
+            .zip(usize::try_from(position).ok())
+            .filter(|_| start <= position && position <= rows);
         let Some((rows, skip)) = fits else {
-            return Err(reader.damaged(None, format!("it has {rows} rows and was to be read from row {position}")));
+            let problem = format!("its rows {start} to {rows} are there and it was to be read from row {position}");
+            return Err(reader.damaged(None, problem));
         };
         let mut leaves = Vec::new();
         let mut others = Vec::new();
         for column in Self::columns(bindings) {
             match reader.leaf(chunks, column, bindings) {
-                Some(leaf) => {
+                Some((mut leaf, first_row)) => {
+                    // The page that holds the first row may begin before it.
+                    leaf.skip(usize::try_from(position.saturating_sub(first_row)).unwrap_or(usize::MAX));
                     leaves.push(leaf);
                     reader.own_columns.push(column);
                 }
@@ -130,8 +138,11 @@ impl RowGroupReader {
             })
             .collect();
         reader.own = Columns::new(leaves);
-        reader.own.skip(skip);
         if !others.is_empty() && skip < rows {
+            if chunks.rows() != (0..file.row_group_rows(row_group)) {
+                let problem = "a column that must be read as a whole was fetched in part".to_owned();
+                return Err(reader.damaged(None, problem));
+            }
             let mask = ProjectionMask::roots(file.metadata().file_metadata().schema_descr(), others);
             let decoder = guarded(|| {
                 let metadata = file.arrow_metadata().clone();
@@ -150,14 +161,15 @@ impl RowGroupReader {
         Ok(reader)
     }
 
-    /// Our own decoder of a column of the file, if it is one that we decode.
-    fn leaf(&self, chunks: &RowGroupChunks, column: usize, bindings: &[ColumnBinding]) -> Option<Box<dyn Leaf>> {
+    /// Our own decoder of a column of the file, if it is one that we decode, and the row that its pages begin with.
+    fn leaf(&self, chunks: &RowGroupChunks, column: usize, bindings: &[ColumnBinding]) -> Option<(Box<dyn Leaf>, u64)> {
         let index = self.file.leaf_of(column)?;
         let data_type = self.file.arrow_metadata().schema().field(column).data_type();
         // Conversions take flat columns.
         let is_cast = bindings.iter().any(|b| b.column == Some(column) && b.is_cast);
         let codes_max = if is_cast { 0 } else { CODES_MAX.min(self.batch_rows) };
-        leaf(self.file.metadata().row_group(self.row_group).column(index), chunks.column(index)?, data_type, codes_max)
+        let (metadata, chunk) = (self.file.metadata().row_group(self.row_group), chunks.column(index)?);
+        Some((leaf(metadata.column(index), chunk, data_type, codes_max)?, chunk.first_row))
     }
 
     /// Leaves out rows that fail a filter over the output columns, where that saves decoding the others. Rows that fail

@@ -248,6 +248,14 @@ pub const PAGE_DICTIONARY: i64 = 2;
 /// Kind of a data page of version 2.
 pub const PAGE_DATA_V2: i64 = 3;
 
+impl PageHeader {
+    /// Whether it is of a page of values, not a dictionary or an index.
+    #[must_use]
+    pub fn is_data(&self) -> bool {
+        matches!(self.kind, PAGE_DATA | PAGE_DATA_V2)
+    }
+}
+
 /// Reads a page header from the front of `bytes`.
 ///
 /// # Errors
@@ -291,6 +299,27 @@ pub struct ChunkLimits {
     pub values: i64,
 }
 
+/// Checks the header of a page of a chunk in which `left` bytes come behind it; how many of them are the page's.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_page(header: &PageHeader, left: usize, limits: ChunkLimits) -> Result<usize, String> {
+    let stored = usize::try_from(header.compressed_bytes).ok().filter(|stored| *stored <= left);
+    let Some(stored) = stored else {
+        return Err(format!("a page of {} bytes, with {left} left", header.compressed_bytes));
+    };
+    let size_max = (stored as u64).saturating_mul(limits.expansion).saturating_add(64).min(PAGE_BYTES_MAX);
+    if u64::try_from(header.uncompressed_bytes).map_or(true, |size| size > size_max) {
+        return Err(format!("a page of {stored} bytes that claims to hold {}", header.uncompressed_bytes));
+    }
+    // A value of a dictionary takes at least a byte.
+    let values_max = if header.kind == PAGE_DICTIONARY { header.uncompressed_bytes } else { limits.values };
+    if header.values < 0 || header.values > values_max {
+        return Err(format!("a page that claims to hold {} values", header.values));
+    }
+    Ok(stored)
+}
+
 /// Checks all page headers of a column chunk and gives the first `pages_max`.
 ///
 /// # Errors
@@ -302,19 +331,7 @@ pub fn check_pages(chunk: &[u8], limits: ChunkLimits, pages_max: usize) -> Resul
         let mut header = page_header(&chunk[at..])?;
         at += header.header_bytes;
         header.offset = at;
-        let stored = usize::try_from(header.compressed_bytes).ok().filter(|s| *s <= chunk.len() - at);
-        let Some(stored) = stored else {
-            return Err(format!("a page of {} bytes, with {} left", header.compressed_bytes, chunk.len() - at));
-        };
-        let size_max = (stored as u64).saturating_mul(limits.expansion).saturating_add(64).min(PAGE_BYTES_MAX);
-        if u64::try_from(header.uncompressed_bytes).map_or(true, |size| size > size_max) {
-            return Err(format!("a page of {stored} bytes that claims to hold {}", header.uncompressed_bytes));
-        }
-        // A value of a dictionary takes at least a byte.
-        let values_max = if header.kind == PAGE_DICTIONARY { header.uncompressed_bytes } else { limits.values };
-        if header.values < 0 || header.values > values_max {
-            return Err(format!("a page that claims to hold {} values", header.values));
-        }
+        let stored = check_page(&header, chunk.len() - at, limits)?;
         at += stored;
         if headers.len() < pages_max {
             headers.push(header);

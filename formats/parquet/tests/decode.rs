@@ -221,12 +221,13 @@ fn filtered(batches: &[Batch], condition: Option<&Expr>, schema: &Schema) -> Vec
 #[test]
 fn any_file_gives_the_same_rows_as_the_library() {
     let seeds = std::env::var("FLUMEN_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(300);
+    let (mut row_groups, mut pieces) = (0, 0);
     for seed in 0..seeds {
         let random = &mut Random(seed);
         let rows = rows(random);
         let properties = properties(random);
         let bytes = parquet_bytes(&rows, properties);
-        let scan = Scan::open(&bytes, None).unwrap();
+        let mut scan = Scan::open(&bytes, None).unwrap();
         let expected = by_library(&bytes, &scan.schema);
         let whole = Batch::from_record_batch(Arc::clone(&scan.schema), &expected);
         let mut conditions: Vec<_> = (0..3).filter_map(|_| condition(random, &scan.schema, &expected)).collect();
@@ -236,8 +237,12 @@ fn any_file_gives_the_same_rows_as_the_library() {
         let wanted = filtered(&[whole.clone()], all.as_ref(), &scan.schema);
 
         let batch_rows = if rows.num_rows() > 3000 { &[100, 8192][..] } else { &[1, 7, 8192] };
-        for batch_rows in batch_rows {
-            let at = || format!("seed {seed}, batches of {batch_rows}, {:?}, {all:?}", rows.schema());
+        for (turn, batch_rows) in (seed as usize..).zip(batch_rows) {
+            scan.piece_bytes = [usize::MAX, 1, usize::MAX, 2000][turn % 4];
+            let (scan, piece_bytes) = (&scan, scan.piece_bytes);
+            let at = || {
+                format!("seed {seed}, batches of {batch_rows}, pieces of {piece_bytes} B, {:?}, {all:?}", rows.schema())
+            };
             for (filter, wanted, condition) in
                 [(&ScanFilter::default(), &[whole.clone()][..], None), (&filter, &wanted[..], all.as_ref())]
             {
@@ -256,8 +261,11 @@ fn any_file_gives_the_same_rows_as_the_library() {
             let rest = whole.slice(from as usize, (scan.file.row_group_rows(0) - from) as usize);
             let found = filtered(&batches, all.as_ref(), &scan.schema);
             compare(&found, &filtered(&[rest], all.as_ref(), &scan.schema), &at);
+            row_groups += 2 * scan.file.row_groups() + 1;
         }
+        pieces += scan.pieces.get();
     }
+    assert!(pieces > row_groups * 3 / 2, "{row_groups} row groups were fetched in {pieces} pieces");
 }
 
 fn compare(found: &[Batch], wanted: &[Batch], at: &dyn Fn() -> String) {

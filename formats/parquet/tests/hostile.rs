@@ -42,7 +42,7 @@ fn other_rows() -> RecordBatch {
 /// Opens and reads everything. Damage need not be noticed where the format has no checksum, but the number of rows of
 /// a scan that ends well is the footer's.
 fn read(bytes: &[u8]) -> Result<(), String> {
-    let scan = Scan::open(bytes, None).map_err(|e| e.to_string())?;
+    let mut scan = Scan::open(bytes, None).map_err(|e| e.to_string())?;
     let columns: Vec<_> = (0..scan.schema.fields.len()).map(Some).collect();
     let _ = scan.file.statistics(&columns);
     let claimed = scan.file.rows();
@@ -61,6 +61,13 @@ fn read(bytes: &[u8]) -> Result<(), String> {
         let middle = scan.file.row_group_rows(group) / 3;
         scan.row_group(group, 7, middle).map_err(|e| e.to_string())?;
         scan.filtered(group, 7, 0, &greater(15)).map_err(|e| e.to_string())?;
+    }
+    // Page by page.
+    scan.piece_bytes = 1;
+    for group in 0..scan.file.row_groups() {
+        let batches = scan.row_group(group, 16, 0).map_err(|e| e.to_string())?;
+        let rows: usize = batches.iter().map(flumen_core::batch::Batch::num_rows).sum();
+        assert_eq!(rows as u64, scan.file.row_group_rows(group));
     }
     // Without a column there is nothing to compare the footer with.
     assert!(columns.is_empty() || rows as u64 == claimed, "{rows} rows of {claimed}");

@@ -262,7 +262,7 @@ impl BudgetNode {
         }
     }
 
-    fn limit_bytes(&self) -> u64 {
+    pub(crate) fn limit_bytes(&self) -> u64 {
         match self.limit {
             Limit::Bytes(bytes) => bytes,
             Limit::Share(kind) => self.tree.consumers.share_bytes(kind),
@@ -273,7 +273,7 @@ impl BudgetNode {
         if self.path.is_empty() { name.to_owned() } else { format!("{}/{name}", self.path) }
     }
 
-    fn ancestors(&self) -> impl Iterator<Item = &Self> {
+    pub(crate) fn ancestors(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |node| node.parent.as_deref())
     }
 

@@ -80,6 +80,11 @@ impl Reservation {
         self.inner.state.lock().peak_bytes
     }
 
+    /// The least limit of the budgets above: what it could hold if nobody else held anything.
+    pub fn limit_bytes(&self) -> u64 {
+        self.inner.budget.ancestors().map(BudgetNode::limit_bytes).min().unwrap_or(u64::MAX)
+    }
+
     /// Asks for `bytes` more, all or nothing.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Reads row groups of Parquet files, one ahead of the one that is decoded.
+//! Reads row groups of Parquet files, one ahead of the one that is decoded, and large ones piece by piece.
 //!
 //! 1. The first of `splits` is the one being read; its position is that of the last row returned, so a snapshot is a
 //!    copy of the list, whatever is in flight.
@@ -7,8 +7,12 @@
 //! 3. When the current row group ends, the fetched one becomes current, unless a runtime filter that came meanwhile
 //!    leaves it out; then the next fetch begins. Filters that have come by then also leave out rows of it.
 //!
-//! A fetch ahead that memory is refused for is tried again when nothing else is held. Refused then, it waits for memory
-//! that other holders have been asked to spill; only if there is none is the refusal final.
+//! A piece is as many rows as can be fetched in [`PIECE_BYTES`]; most row groups are one. Below, "row group" may be a piece
+//! of one.
+//!
+//! A fetch ahead that memory is refused for is tried again when nothing else is held. Refused then, it is tried in smaller
+//! pieces, down to [`PIECE_BYTES_MIN`], and then waits for memory that other holders have been asked to spill; only if
+//! there is none is the refusal final.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -19,7 +23,7 @@ use flumen_core::source::{ReaderContext, ReaderStatus, RuntimeFilter};
 use flumen_core::types::SchemaRef;
 use flumen_core::waiting::{Outcome, Pending};
 use flumen_formats_parquet::{
-    ColumnBinding, FetchBuffers, FooterCache, ParquetFile, RowGroupChunks, RowGroupPlan, RowGroupPruner,
+    ColumnBinding, FetchBuffers, FooterCache, PageMap, ParquetFile, RowGroupChunks, RowGroupPlan, RowGroupPruner,
     RowGroupReader, ScanFilter,
 };
 use flumen_io::{FileSystem, ReadFile};
@@ -27,6 +31,13 @@ use flumen_io::{FileSystem, ReadFile};
 use super::split::FileSplit;
 use crate::charge::Charge;
 use crate::error::ConnectorError;
+
+/// A row group that takes more is fetched in pieces of at most this many bytes.
+const PIECE_BYTES: usize = 16 << 20;
+/// Pieces that the managed memory has to have room for: they are smaller where it is small.
+const PIECES_IN_MEMORY: usize = 32;
+/// The pieces that a scan makes do with when memory is short.
+const PIECE_BYTES_MIN: usize = 256 << 10;
 
 /// What all row groups of a scan share.
 #[derive(Clone)]
@@ -53,11 +64,22 @@ struct Opened {
     bindings: Arc<[ColumnBinding]>,
 }
 
+/// Where the pages of a row group lie.
+#[derive(Clone)]
+struct Mapped {
+    path: String,
+    row_group: usize,
+    /// `None` if it cannot be divided.
+    map: Option<Arc<PageMap>>,
+}
+
 /// A row group whose bytes are there.
 struct Fetched {
     opened: Opened,
     /// `None` if no row of it can match.
     chunks: Option<(RowGroupChunks, Charge)>,
+    /// The map that was used or made.
+    mapped: Option<Mapped>,
 }
 
 enum FetchError {
@@ -82,6 +104,8 @@ struct Ahead {
 /// The row group that is being decoded.
 struct Current {
     reader: RowGroupReader,
+    /// Rows of the row group that it reads up to, if there are more.
+    piece_end: Option<u64>,
     /// For the bytes that the reader holds.
     _charge: Charge,
 }
@@ -94,6 +118,9 @@ pub(super) struct ParquetReader {
     current: Option<Current>,
     ahead: Option<Ahead>,
     opened: Option<Opened>,
+    mapped: Option<Mapped>,
+    /// The largest pieces that are fetched.
+    piece_bytes: usize,
     buffers: FetchBuffers,
     published: RuntimeFilters,
     rows_left: u64,
@@ -106,6 +133,7 @@ pub(super) struct ParquetReader {
 impl ParquetReader {
     pub(super) fn new(scan: ParquetScan, context: ReaderContext) -> Self {
         let rows_left = scan.limit.unwrap_or(u64::MAX);
+        let piece_bytes = (context.memory.limit_bytes() / PIECES_IN_MEMORY).clamp(PIECE_BYTES_MIN, PIECE_BYTES);
         Self {
             scan,
             context,
@@ -113,6 +141,8 @@ impl ParquetReader {
             current: None,
             ahead: None,
             opened: None,
+            mapped: None,
+            piece_bytes,
             buffers: FetchBuffers::default(),
             published: Arc::default(),
             rows_left,
@@ -163,8 +193,12 @@ impl ParquetReader {
                     self.splits[0].row = current.reader.position();
                     return Ok(ReaderStatus::Batch(batch));
                 }
+                let piece_end = current.piece_end;
                 self.current = None;
-                self.row_group_done();
+                match (piece_end, self.splits.front_mut()) {
+                    (Some(end), Some(front)) => front.row = end,
+                    _ => self.row_group_done(),
+                }
                 continue;
             }
             let Some(ahead) = &mut self.ahead else {
@@ -183,6 +217,9 @@ impl ParquetReader {
                         Ok(fetched) => {
                             self.was_refused = false;
                             self.begin(fetched)?;
+                        }
+                        Err(FetchError::Refused(_)) if is_alone && self.piece_bytes > PIECE_BYTES_MIN => {
+                            self.piece_bytes = (self.piece_bytes / 4).max(PIECE_BYTES_MIN);
                         }
                         Err(FetchError::Refused(failure)) if is_alone => {
                             if self.context.memory.wake_when_others_give(&self.context.waker) {
@@ -215,6 +252,9 @@ impl ParquetReader {
     /// The row group behind the current one.
     fn following(&self) -> Option<FileSplit> {
         let front = self.splits.front()?;
+        if let Some(end) = self.current.as_ref().and_then(|current| current.piece_end) {
+            return Some(front.at_row(end));
+        }
         front.next_row_group().or_else(|| self.splits.get(1).cloned())
     }
 
@@ -230,30 +270,44 @@ impl ParquetReader {
         let memory = Arc::clone(&self.context.memory);
         let buffers = self.buffers.clone();
         let opened = self.opened.clone().filter(|o| o.file.path() == Path::new(&wanted.path));
+        let mapped = self.mapped.clone().filter(|m| m.path == wanted.path && m.row_group == wanted.row_group);
+        let piece_bytes = self.piece_bytes;
         let fetched = Pending::spawn(self.context.blocking.as_ref(), self.context.waker.clone(), move || {
             let opened = match opened {
                 Some(opened) => opened,
                 None => scan.open(&wanted)?,
             };
             if !scan.may_match(&opened, wanted.row_group, &published) {
-                return Ok(Fetched { opened, chunks: None });
+                return Ok(Fetched { opened, chunks: None, mapped });
             }
             let columns = RowGroupReader::columns(&opened.bindings);
-            let plan = RowGroupPlan::new(&opened.file, wanted.row_group, &columns)?;
+            let mut plan = RowGroupPlan::new(&opened.file, wanted.row_group, &columns)?;
+            let mut mapped = mapped;
+            if plan.bytes() > piece_bytes {
+                let known = match mapped.take() {
+                    Some(known) => known,
+                    None => wanted.mapped(&plan, opened.source.as_ref())?,
+                };
+                if let Some(map) = &known.map {
+                    plan = plan.piece(map, wanted.row, piece_bytes);
+                }
+                mapped = Some(known);
+            }
             let charge = Charge::new(&memory, plan.bytes()).map_err(FetchError::Refused)?;
             let chunks = plan.fetch(opened.source.as_ref(), &buffers)?;
-            Ok(Fetched { opened, chunks: Some((chunks, charge)) })
+            Ok(Fetched { opened, chunks: Some((chunks, charge)), mapped })
         });
         self.ahead = Some(Ahead { fetched, is_alone });
     }
 
     /// Starts to decode the row group at the front.
     fn begin(&mut self, fetched: Fetched) -> Result<(), Failure> {
-        let Fetched { opened, chunks } = fetched;
+        let Fetched { opened, chunks, mapped } = fetched;
         let split = self.splits.front().ok_or_else(|| Failure::bug("a row group was fetched for no split"))?;
         let (row_group, row) = (split.row_group, split.row);
         let wanted = chunks.filter(|_| self.scan.may_join(&opened, row_group, &self.published));
         self.opened = Some(opened.clone());
+        self.mapped = mapped;
         let Some((chunks, charge)) = wanted else {
             self.row_group_done();
             return Ok(());
@@ -265,7 +319,9 @@ impl ParquetReader {
             filter.with_keys(columns, keys, &self.scan.schema)
         });
         reader.set_filter(&filter);
-        self.current = Some(Current { reader, _charge: charge });
+        let end = chunks.rows().end;
+        let piece_end = (end < opened.file.row_group_rows(row_group)).then_some(end);
+        self.current = Some(Current { reader, piece_end, _charge: charge });
         Ok(())
     }
 
@@ -278,6 +334,14 @@ impl ParquetReader {
                 self.splits.pop_front();
             }
         }
+    }
+}
+
+impl FileSplit {
+    /// The pages of its row group. May block.
+    fn mapped(&self, plan: &RowGroupPlan, source: &dyn ReadFile) -> Result<Mapped, ConnectorError> {
+        let map = PageMap::read(plan, source)?.map(Arc::new);
+        Ok(Mapped { path: self.path.clone(), row_group: self.row_group, map })
     }
 }
 

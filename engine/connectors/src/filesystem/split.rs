@@ -69,6 +69,11 @@ impl FileSplit {
         (row_group < self.row_group_end).then(|| Self { row_group, row: 0, ..self.clone() })
     }
 
+    /// The same split with the rows of its row group before `row` returned.
+    pub(crate) fn at_row(&self, row: u64) -> Self {
+        Self { row, ..self.clone() }
+    }
+
     pub(crate) fn encode(&self) -> Result<SourceSplit> {
         let payload = serde_json::to_vec(self).map_err(|e| damaged("a split", e))?;
         Ok(SourceSplit { id: format!("{}#{}..{}", self.path, self.row_group, self.row_group_end), payload })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use flumen_core::batch::Batch;
 use flumen_core::expr::{Expr, Literal};
-use flumen_core::ids::SubtaskIndex;
+use flumen_core::ids::{CheckpointId, SubtaskIndex};
 use flumen_core::sink::{SinkConnector, WriterStatus};
 use flumen_core::source::{ReaderStatus, RuntimeFilter, SourceConnector, SplitResponse};
 use flumen_core::spec::connector::{SinkSpec, SourceSpec};
@@ -250,36 +250,85 @@ fn reads_wait_for_the_executor_and_are_charged() {
     assert_eq!(*meter.held.lock().unwrap(), 0);
 }
 
+/// Reads a table with so much memory, from a snapshot again after every `restore_every` batches; what it read, and the
+/// most it held.
+fn read_within(
+    source: &FileSource,
+    spec: &SourceSpec,
+    limit: usize,
+    restore_every: usize,
+) -> Result<(Vec<String>, usize), flumen_core::failure::Failure> {
+    let meter = Meter::new(limit);
+    let context = || {
+        let mut context = reader_context(0, 1, 8192);
+        context.memory = Arc::clone(&meter) as _;
+        context
+    };
+    let mut enumerator = source.create_enumerator(spec, 1, None)?;
+    let mut reader = source.create_reader(spec, context())?;
+    let (mut read, mut batches) = (Vec::new(), 0);
+    loop {
+        match reader.poll_next()? {
+            ReaderStatus::Batch(batch) => {
+                read.extend(lines(&batch));
+                batches += 1;
+                if batches % restore_every == 0 {
+                    let splits = reader.snapshot(CheckpointId(batches as u64))?;
+                    drop(reader);
+                    reader = source.create_reader(spec, context())?;
+                    reader.add_splits(splits)?;
+                }
+            }
+            ReaderStatus::NeedsSplit => match enumerator.request_split(SubtaskIndex(0))? {
+                SplitResponse::Assign(splits) => reader.add_splits(splits)?,
+                _ => reader.no_more_splits(),
+            },
+            ReaderStatus::EndOfInput => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    drop(reader);
+    assert_eq!(*meter.held.lock().unwrap(), 0);
+    let peak = *meter.peak.lock().unwrap();
+    Ok((read, peak))
+}
+
 #[test]
 fn little_memory_costs_the_read_ahead_and_none_is_an_error() {
     let (_, source) = table("parquet");
     let spec = source_spec("filesystem", &[("path", "/d/b.parquet")], schema());
-    let read = |limit| {
-        let mut context = reader_context(0, 1, 8192);
-        let meter = Meter::new(limit);
-        context.memory = Arc::clone(&meter) as _;
-        let mut enumerator = source.create_enumerator(&spec, 1, None).unwrap();
-        let mut reader = source.create_reader(&spec, context).unwrap();
-        let mut rows = 0;
-        loop {
-            match reader.poll_next()? {
-                ReaderStatus::Batch(batch) => rows += batch.num_rows(),
-                ReaderStatus::NeedsSplit => match enumerator.request_split(SubtaskIndex(0))? {
-                    SplitResponse::Assign(splits) => reader.add_splits(splits)?,
-                    _ => reader.no_more_splits(),
-                },
-                ReaderStatus::EndOfInput => break,
-                other => panic!("{other:?}"),
-            }
+    let (rows, peak) = read_within(&source, &spec, usize::MAX, usize::MAX).unwrap();
+    assert_eq!(rows, expected(100, 290));
+    let (rows, _) = read_within(&source, &spec, peak * 3 / 4, usize::MAX).unwrap();
+    assert_eq!(rows, expected(100, 290));
+    assert!(read_within(&source, &spec, 10, usize::MAX).unwrap_err().to_string().contains("no memory"));
+}
+
+#[test]
+fn a_row_group_that_is_larger_than_memory_is_read_in_pieces() {
+    let files = disk();
+    // 2.6 MB in one row group; pages of the two columns end at different rows.
+    let properties = WriterProperties::builder()
+        .set_dictionary_enabled(false)
+        .set_data_page_size_limit(30_000)
+        .set_write_batch_size(500)
+        .build();
+    let (all, mut bytes) = (rows(0, 200_000), Vec::new());
+    let mut writer = ArrowWriter::try_new(&mut bytes, all.schema(), Some(properties)).unwrap();
+    writer.write(&all).unwrap();
+    writer.close().unwrap();
+    write_file(&files, "/d/large.parquet", &bytes);
+    let source = FileSource::new(Arc::new(files));
+    let spec = source_spec("filesystem", &[("path", "/d/large.parquet")], schema());
+    let (whole, peak) = read_within(&source, &spec, usize::MAX, usize::MAX).unwrap();
+    assert!(whole == expected(0, 200_000) && peak > 2_000_000, "{} rows, {peak} B", whole.len());
+    for limit in [peak / 2, peak / 4, 300_000] {
+        for restore_every in [usize::MAX, 3] {
+            let (read, peak) = read_within(&source, &spec, limit, restore_every).unwrap();
+            assert!(read == whole, "{} rows in {limit} B, restored every {restore_every} batches", read.len());
+            assert!(peak <= limit);
         }
-        let peak = *meter.peak.lock().unwrap();
-        Ok::<_, flumen_core::failure::Failure>((rows, peak))
-    };
-    let (rows, peak) = read(usize::MAX).unwrap();
-    assert_eq!(rows, 190);
-    let (rows, _) = read(peak * 3 / 4).unwrap();
-    assert_eq!(rows, 190);
-    assert!(read(10).unwrap_err().to_string().contains("no memory"));
+    }
 }
 
 fn failure(source: &FileSource, pairs: &[(&str, &str)]) -> String {

@@ -49,6 +49,10 @@ impl MemoryMeter for ReservationMeter {
         usize::try_from(self.0.revocation_requested()).unwrap_or(usize::MAX)
     }
 
+    fn limit_bytes(&self) -> usize {
+        usize::try_from(self.0.limit_bytes()).unwrap_or(usize::MAX)
+    }
+
     fn wake_when_others_give(&self, waker: &Waker) -> bool {
         let waker = waker.clone();
         self.0.on_available(Arc::new(move || waker.wake_by_ref()));

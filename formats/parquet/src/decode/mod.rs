@@ -58,7 +58,8 @@ use fixed::Fixed;
 pub(crate) use leaf::Leaf;
 use leaf::PagedLeaf;
 use native::{BigEndian, Double, Float, Int32, Int64, Native, Stored};
-use page::{Pages, encoding};
+use page::Pages;
+pub(crate) use page::encoding;
 use strings::Strings;
 use values::Values;
 
@@ -84,7 +85,7 @@ pub(crate) fn leaf(
     };
     let is_flat = column.max_rep_level() == 0 && column.path().parts().len() == 1;
     let physical = column.physical_type();
-    if !is_flat || !has_known_pages(&chunk.pages, physical, is_optional, metadata.num_values()) {
+    if !is_flat || !has_known_pages(&chunk.pages, physical, is_optional, chunk.values) {
         return None;
     }
     let codec = Codec::new(metadata.compression())?;

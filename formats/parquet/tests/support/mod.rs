@@ -10,7 +10,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use flumen_core::batch::{Batch, Column};
 use flumen_core::types::{Field, SchemaRef};
 use flumen_formats_parquet::{
-    ColumnBinding, FetchBuffers, ParquetError, ParquetFile, RowGroupPlan, RowGroupReader, ScanFilter,
+    ColumnBinding, FetchBuffers, PageMap, ParquetError, ParquetFile, RowGroupPlan, RowGroupReader, ScanFilter,
 };
 use flumen_io::{FileSystem, ReadFile, SimulatedClock, SimulatedFileSystem};
 use parquet::arrow::ArrowWriter;
@@ -42,6 +42,10 @@ pub(crate) struct Scan {
     pub(crate) bindings: Vec<ColumnBinding>,
     pub(crate) schema: SchemaRef,
     pub(crate) buffers: FetchBuffers,
+    /// Row groups that take more are fetched in pieces.
+    pub(crate) piece_bytes: usize,
+    /// Pieces that were fetched, row groups that were not divided among them.
+    pub(crate) pieces: std::cell::Cell<usize>,
 }
 
 impl Scan {
@@ -57,6 +61,8 @@ impl Scan {
             bindings,
             schema: Arc::new(flumen_core::types::Schema::new(fields)),
             buffers: FetchBuffers::default(),
+            piece_bytes: usize::MAX,
+            pieces: std::cell::Cell::new(0),
         })
     }
 
@@ -76,22 +82,34 @@ impl Scan {
         from: u64,
         filter: &ScanFilter,
     ) -> Result<Vec<Batch>, ParquetError> {
-        let plan = RowGroupPlan::new(&self.file, row_group, &RowGroupReader::columns(&self.bindings))?;
-        let chunks = plan.fetch(self.source.as_ref(), &self.buffers)?;
-        let schema = Arc::clone(&self.schema);
-        let mut reader = RowGroupReader::new(&self.file, row_group, &self.bindings, schema, &chunks, batch_rows, from)?;
-        reader.set_filter(filter);
+        let whole = RowGroupPlan::new(&self.file, row_group, &RowGroupReader::columns(&self.bindings))?;
+        let map = match whole.bytes() > self.piece_bytes {
+            true => PageMap::read(&whole, self.source.as_ref())?,
+            false => None,
+        };
         let mut batches = Vec::new();
         let mut position = from;
-        while let Some(batch) = reader.next_batch()? {
-            assert!(batch.num_rows() > 0 && batch.num_rows() <= batch_rows);
-            position += batch.num_rows() as u64;
-            assert!(reader.position() >= position);
-            position = reader.position();
-            batches.push(batch);
+        loop {
+            let plan = map.as_ref().map_or(whole.clone(), |map| whole.piece(map, position, self.piece_bytes));
+            let chunks = plan.fetch(self.source.as_ref(), &self.buffers)?;
+            let (schema, end) = (Arc::clone(&self.schema), chunks.rows().end);
+            let mut reader =
+                RowGroupReader::new(&self.file, row_group, &self.bindings, schema, &chunks, batch_rows, position)?;
+            reader.set_filter(filter);
+            while let Some(batch) = reader.next_batch()? {
+                assert!(batch.num_rows() > 0 && batch.num_rows() <= batch_rows);
+                position += batch.num_rows() as u64;
+                assert!(reader.position() >= position);
+                position = reader.position();
+                batches.push(batch);
+            }
+            assert_eq!(reader.position(), end);
+            position = end;
+            self.pieces.set(self.pieces.get() + 1);
+            if end == self.file.row_group_rows(row_group) {
+                return Ok(batches);
+            }
         }
-        assert_eq!(reader.position(), self.file.row_group_rows(row_group));
-        Ok(batches)
     }
 
     /// All rows, column by column.
