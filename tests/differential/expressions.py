@@ -111,7 +111,7 @@ class Expressions:
     def int(self, depth):
         one = lambda type="int": self.value(type, depth)
         small = lambda: self.column("int") or self.literal("int")
-        match self.pick("add", "add", "multiply", "divide", "negate", "text", "extract", "days", "cast", "round", "position"):
+        match self.pick("add", "add", "multiply", "divide", "negate", "text", "extract", "days", "cast", "round", "position", "bits", "part"):
             case "add":
                 return Expression("int", "(", one(), self.pick(" + ", " - "), one(), ")")
             case "multiply":
@@ -132,6 +132,26 @@ class Expressions:
                 return Expression("int", "(", one("date"), " - ", one("date"), ")")
             case "cast":
                 return Expression("int", "CAST(", one(self.pick("dec", "dbl", "bool")), " AS INTEGER)")
+            case "bits":
+                match self.pick("and", "xor", "not", "right", "left", "sign", "divide"):
+                    case "xor":
+                        return Expression("int", "xor(", one(), ", ", one(), ")")
+                    case "not":
+                        return Expression("int", "(~", one(), ")")
+                    case "right":
+                        return Expression("int", "(", one(), f" >> {self.pick(0, 1, 3, 31)})")
+                    case "left":
+                        # DuckDB shifts no negative number.
+                        return Expression("int", "((", small(), " & 255)", f" << {self.pick(0, 1, 5)})")
+                    case "sign":
+                        return Expression("int", "CAST(sign(", one(self.pick("int", "dec", "dbl")), ") AS INTEGER)")
+                    case "divide":
+                        return Expression("int", "(", one(), f" // {self.pick('3', '(-7)')})")
+                    case _:
+                        return Expression("int", "(", one(), self.pick(" & ", " | "), one(), ")")
+            case "part":
+                part = self.pick("year", "month", "day", "quarter", "dayofweek", "isodow", "dayofyear", "week")
+                return Expression("int", f"CAST({part}(", one(self.pick("date", "ts")), ") AS INTEGER)")
             case "round":
                 return Expression("int", "CAST(", self.pick("floor(", "ceil(", "round("), one("dec"), ") AS INTEGER)")
             case _:
@@ -233,7 +253,16 @@ class Expressions:
 
     def bool(self, depth):
         one = lambda type="bool": self.value(type, depth)
-        match self.random.randrange(14):
+        match self.random.randrange(15):
+            case 14:
+                # DuckDB compares rows as structs, in which NULL is a value.
+                types = [self.some_type() for _ in range(2)]
+                (a, b), (c, d) = ([one(t) for t in types] for _ in range(2))
+                if self.chance(0.5):
+                    return Expression("bool", Dialect(("((", a, ", ", b, ") = (", c, ", ", d, "))"), ("(", a, " = ", c, " AND ", b, " = ", d, ")")))
+                ours = ("((", a, ", ", b, ") IN ((", c, ", ", d, "), (", a, ", ", d, ")))")
+                theirs = ("((", a, " = ", c, " AND ", b, " = ", d, ") OR (", a, " = ", a, " AND ", b, " = ", d, "))")
+                return Expression("bool", Dialect(ours, theirs))
             case 0 | 1 | 2 | 3:
                 type = self.some_type()
                 return Expression("bool", "(", one(type), f" {self.random.choice(COMPARISONS)} ", one(type), ")")

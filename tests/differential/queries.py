@@ -171,7 +171,12 @@ class Queries:
             if a.type == b.type and a.type in ("int", "str", "date", "ts", "bool", "dec") and (a.type != "bool" or product < 9000)
         ]
         keyed = [p for p in pairs if p[0].type in ("int", "str", "date")] or pairs
-        kind = self.pick("JOIN", "JOIN", "JOIN", "INNER JOIN", "LEFT JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "CROSS", ",")
+        kind = self.pick("JOIN", "JOIN", "JOIN", "INNER JOIN", "LEFT JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "CROSS", ",", "half", "asof")
+        if kind == "asof" and (nearest := self.asof(node, left, other, right)):
+            return nearest
+        half = kind == "half"
+        if kind in ("half", "asof"):
+            kind = self.pick("SEMI JOIN", "ANTI JOIN") if half else "JOIN"
         # Keys are skewed; only `id` is unique.
         both = joined(left, right, min(product, max(left.rows, right.rows, product // 3)))
         if kind in ("CROSS", ",") and (product < ROWS_MAX / 4):
@@ -203,7 +208,27 @@ class Queries:
             both.rows = product
             conditions.append(expressions.bool(1))
         on = Listing(conditions, " AND ")
+        if half and kind.endswith(("SEMI JOIN", "ANTI JOIN")):
+            return Choice(node, f" {kind} ", other, " ON ", on, become=(node,)), left
         return Choice(node, f" {kind} ", other, " ON ", on, become=(node, other)), both
+
+    def asof(self, node, left, other, right):
+        """An ASOF join by a column of the right side in which no two rows agree, so that there is one nearest."""
+        if not right.unique or len(right.key) != 1:
+            return None
+        position = next(c for c in right.columns if c.node.render("flumen") == right.key[0])
+        mine = [c for c in left.columns if c.type == position.type and not c.node.loose]
+        if not mine:
+            return None
+        kind = self.pick("ASOF JOIN", "ASOF JOIN", "ASOF LEFT JOIN")
+        conditions = [Node(self.random.choice(mine).node, f" {self.pick('>=', '>=', '>', '<=', '<')} ", position.node)]
+        keys = [(a, b) for a in left.columns for b in right.columns if a.type == b.type and a.type in ("int", "str", "date")]
+        if keys and self.chance(0.6):
+            a, b = self.random.choice(keys)
+            conditions.insert(0, Node(a.node, " = ", b.node, " AND "))
+        # Of a left row there is one at most.
+        both = Relation(left.columns + right.columns, left.key, left.rows, left.unique)
+        return Choice(node, f" {kind} ", other, " ON ", *conditions, become=(node, other)), both
 
     def using(self):
         """Two tables joined by names."""
@@ -316,6 +341,10 @@ class Queries:
     def grouping_sets(self, keys):
         kind = self.pick("ROLLUP", "CUBE", "GROUPING SETS", "GROUPING SETS", "mixed")
         if kind in ("ROLLUP", "CUBE"):
+            if self.chance(0.15):
+                # A key twice, or two in brackets.
+                more = Node("(", keys[0], ", ", keys[-1], ")") if self.chance(0.5) else keys[0]
+                return Node(f"{kind} (", Listing([*keys, more]), ")")
             return Node(f"{kind} (", Listing(keys), ")")
         if kind == "mixed" and len(keys) > 1:
             return Node(keys[0], f", {self.pick('ROLLUP', 'CUBE')} (", Listing(keys[1:]), ")")
@@ -333,7 +362,7 @@ class Queries:
         one = lambda type: plain.value(type, depth)
         argument, type, scale, is_loose = None, "int", 0, False
         distinct = "DISTINCT " if self.chance(0.2) and not window else ""
-        match self.pick("count", "count", "count of", "sum int", "sum int", "sum dec", "sum dbl", "extreme", "extreme", "extreme", "bool", "avg"):
+        match self.pick("count", "count", "count of", "sum int", "sum int", "sum dec", "sum dbl", "extreme", "extreme", "extreme", "bool", "avg", "bits", "texts", "first"):
             case "count":
                 call = ("count(*)",)
             case "count of":
@@ -345,6 +374,15 @@ class Queries:
                 call, type, scale = ("sum(", distinct, argument, ")"), "dec", argument.scale
             case "sum dbl":
                 call, type = ("sum(", distinct, one("dbl"), ")"), "dbl"
+            case "bits":
+                call = (self.pick("bit_and(", "bit_or(", "bit_xor("), one("int"), ")")
+            case "texts" if not window:
+                argument = one("str")
+                # In its own order there is one answer.
+                call, type = ("string_agg(", distinct, argument, self.pick(", ','", ", ''", ", ' - '"), " ORDER BY ", argument, self.pick("", " DESC"), ")"), "str"
+            case "first" if not window:
+                argument = one(plain.some_type())
+                call, type, scale = (self.pick("first(", "last("), argument, " ORDER BY ", argument, self.pick("", " DESC", " NULLS FIRST"), ")"), argument.type, argument.scale
             case "extreme":
                 argument = one(plain.some_type())
                 call, type, scale = (self.pick("min(", "max("), argument, ")"), argument.type, argument.scale
@@ -354,8 +392,10 @@ class Queries:
                 if not loose:
                     call = ("count(*)",)
                 else:
-                    function = self.pick("avg(", "avg(", "stddev(", "var_pop(")
-                    call = (function, distinct if function == "avg(" else "", one(self.pick("int", "dec", "dbl")), ")")
+                    function = self.pick("avg(", "avg(", "stddev(", "var_pop(", "covar_pop(", "regr_avgx(", "regr_sxy(")
+                    pairs = function.startswith(("covar", "regr"))
+                    second = (one(self.pick("int", "dec", "dbl")), ", ") if pairs else ()
+                    call = (function, *second, distinct if function == "avg(" else "", one(self.pick("int", "dec", "dbl")), ")")
                     type, is_loose = "xdbl", True
         if not window and self.chance(0.15):
             call = (*call, Clause(" FILTER (WHERE ", plain.bool(1), ")"))
@@ -395,6 +435,10 @@ class Queries:
             low = high = self.pick(1, 2, 3)
         return f"BETWEEN {ends[low]} AND {ends[high]}"
 
+    def exclude(self):
+        """What a frame leaves out, now and then."""
+        return self.pick(" EXCLUDE CURRENT ROW", " EXCLUDE GROUP", " EXCLUDE TIES", " EXCLUDE NO OTHERS") if self.chance(0.2) else ""
+
     def window(self, expressions, key, loose):
         """A window function."""
         key = [k for k in key] or []
@@ -419,7 +463,7 @@ class Queries:
             return self.with_nulls_ignored(argument, call, ignore, self.over(expressions, key, True), "")
         if kind == "value":
             argument = value()
-            frame = f" {self.pick('ROWS', 'ROWS', 'GROUPS')} {self.bounds(number)}" if self.chance(0.6) else ""
+            frame = f" {self.pick('ROWS', 'ROWS', 'GROUPS')} {self.bounds(number)}{self.exclude()}" if self.chance(0.6) else ""
             call = (self.pick("first_value(", "last_value("), argument, ")")
             if self.chance(0.3):
                 call = ("nth_value(", argument, f", {self.pick(1, 2, 3)})")
@@ -431,10 +475,11 @@ class Queries:
         else:
             total = kind == "total"
             over = self.over(expressions, key, total)
-            ordered = total or " ORDER BY " in over.render("flumen")
+            # An aggregate among the partition keys may have an order of its own.
+            ordered = total or any(isinstance(part, Clause) and part.parts[0] == " ORDER BY " for part in over.parts)
             frame = ""
             if ordered and self.chance(0.7):
-                frame = f" {self.pick('ROWS', 'ROWS', 'GROUPS') if total else 'GROUPS'} {self.bounds(number)}"
+                frame = f" {self.pick('ROWS', 'ROWS', 'GROUPS') if total else 'GROUPS'} {self.bounds(number)}{self.exclude()}"
         whole = (*call, " OVER (", over, Clause(frame) if frame else "", ")")
         if type == "int" and call[0] == "sum(":
             whole = ("CAST(", *whole, " AS BIGINT)")

@@ -15,10 +15,12 @@
 //! | [`hash_aggregate`] | GROUP BY, at the end of bounded input or as a changelog |
 //! | [`tumbling_aggregate`] | aggregates by key and tumbling window |
 //! | [`hash_join`] | equi-joins with a build side that is read first |
+//! | [`asof_join`] | each row with the nearest one of the other side |
 //! | [`window_functions`] | functions of a row and its neighbours (OVER) |
 //! | [`spill`] | rows that operators cannot hold, on disk |
 
 mod aggregation;
+pub mod asof_join;
 mod charge;
 pub mod contract;
 mod error;

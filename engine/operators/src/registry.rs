@@ -56,6 +56,7 @@ pub fn register_builtin(registry: &mut OperatorRegistry) {
     crate::limit::register(registry);
     crate::hash_aggregate::register(registry);
     crate::hash_join::register(registry);
+    crate::asof_join::register(registry);
     crate::sort::register(registry);
     crate::tumbling_aggregate::register(registry);
     crate::watermark::register(registry);

@@ -35,5 +35,5 @@ pub use catalog::MemoryCatalog;
 pub use error::{Position, SqlError, SqlErrorKind};
 pub use flumen_core::connectors::ConnectorRegistry;
 pub use functions::{aggregate_names, register_datafusion_functions};
-pub use parse::{Droppable, Statement, StatementKind, parse};
+pub use parse::{Droppable, Statement, StatementKind, parse, parse_each};
 pub use plan::{PlanOptions, Planned, RecursiveTable, Summary, SummaryColumn, plan_statement};

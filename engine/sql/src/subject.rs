@@ -24,6 +24,8 @@ pub(crate) enum Subject {
     Call { functions: Vec<String>, after: Option<&'static str> },
     /// The function before an OVER, after a word if there is one there.
     WindowCall { after: &'static str },
+    /// A name behind a word.
+    After { word: &'static str, name: String },
     /// What the first NOT is about that negates a value.
     Negated,
 }
@@ -83,6 +85,10 @@ impl Subject {
                     |i: &usize| functions.iter().any(|f| is_word(tokens[*i], f)) && next(*i) == Some(&Token::LParen);
                 let word = after.or_else(|| functions.first().map(String::as_str));
                 (start..tokens.len()).find(is_call).or_else(|| find_word(tokens, word?))
+            }
+            Self::After { word, name } => {
+                let start = find_word(tokens, word)?;
+                (start + 1..tokens.len()).find(|&i| is_word(tokens[i], name)).or(Some(start))
             }
             Self::WindowCall { after } => {
                 let start = find_word(tokens, after).unwrap_or(0);

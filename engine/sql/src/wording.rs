@@ -31,7 +31,7 @@ const TYPES: [&str; 18] = [
 ];
 
 /// Functions of other engines that are known here by name alone.
-const AGGREGATES: [&str; 6] = ["string_agg", "listagg", "array_agg", "corr", "covar_pop", "covar_samp"];
+const AGGREGATES: [&str; 1] = ["array_agg"];
 
 /// The refusal of a function that is known by name; `None` for any other.
 pub(crate) fn planned_function(name: &str) -> Option<SqlError> {

@@ -111,6 +111,12 @@ impl Session {
         Ok(flumen_sql::parse(text)?)
     }
 
+    /// Divides a text into statements, each of which may be wrong by itself.
+    #[must_use]
+    pub fn parse_each(&self, text: &str) -> Vec<Result<Statement, SessionError>> {
+        flumen_sql::parse_each(text).into_iter().map(|statement| Ok(statement?)).collect()
+    }
+
     /// Runs one statement.
     ///
     /// # Errors

@@ -168,17 +168,24 @@ impl Console {
     /// # Errors
     /// If results cannot be written.
     pub(crate) fn run_text(&mut self, text: &str, keep_going: bool) -> io::Result<Ended> {
-        let parsed = self.session.parse(text);
-        let statements = match parsed {
-            Ok(statements) => statements,
-            Err(error) => {
-                say::error(&error.render());
-                return Ok(Ended::Failed);
-            }
+        let parsed = match keep_going {
+            true => self.session.parse_each(text),
+            // A mistake anywhere is told before anything is done.
+            false => match self.session.parse(text) {
+                Ok(statements) => statements.into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(error)],
+            },
         };
         let mut ended = Ended::Done;
-        for statement in &statements {
-            match self.run_statement(statement)? {
+        for statement in &parsed {
+            let done = match statement {
+                Ok(statement) => self.run_statement(statement)?,
+                Err(error) => {
+                    say::error(&error.render());
+                    Ended::Failed
+                }
+            };
+            match done {
                 Ended::Done => {}
                 Ended::Interrupted => return Ok(Ended::Interrupted),
                 Ended::Failed => {

@@ -157,6 +157,30 @@ pub struct HashJoinSpec {
 }
 payload!(HashJoinSpec, "hash-join");
 
+/// ASOF join: each probe row (input 1) with the nearest build row (input 0) of the same keys. The build row's position is
+/// at or before the probe row's, or at or after it, and of several the nearest one's; NULL keys and positions match
+/// nothing. Rows with the same keys must meet in one subtask.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AsofJoinSpec {
+    /// Key columns of the build side.
+    pub build_keys: Vec<usize>,
+    /// Key columns of the probe side, pairwise equal in type to the build side's.
+    pub probe_keys: Vec<usize>,
+    /// The build side's column of positions.
+    pub build_position: usize,
+    /// The probe side's, of the same type.
+    pub probe_position: usize,
+    /// The build row is looked for after the probe row instead of before.
+    pub forward: bool,
+    /// An equal position is no match.
+    pub strict: bool,
+    /// Probe rows without a match come out, padded with NULL.
+    pub outer: bool,
+    /// Which columns (of probe columns followed by build columns) come out, in order.
+    pub projection: Vec<usize>,
+}
+payload!(AsofJoinSpec, "asof-join");
+
 /// One key of an ordering.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SortKey {

@@ -117,6 +117,23 @@ pub struct Frame {
     pub start: FrameBound,
     /// Where it ends.
     pub end: FrameBound,
+    /// Which of these rows it leaves out.
+    #[serde(default)]
+    pub exclude: Exclusion,
+}
+
+/// What a frame leaves out near the current row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exclusion {
+    /// Nothing.
+    #[default]
+    NoOthers,
+    /// The current row.
+    CurrentRow,
+    /// The current row and its peers.
+    Group,
+    /// The peers of the current row, but not itself.
+    Ties,
 }
 
 /// What the offsets of a frame count.
@@ -152,12 +169,14 @@ impl Frame {
     #[must_use]
     pub fn whole_partition() -> Self {
         let (start, end) = (FrameBound::UnboundedPreceding, FrameBound::UnboundedFollowing);
-        Self { units: FrameUnits::Rows, start, end }
+        Self { units: FrameUnits::Rows, start, end, exclude: Exclusion::NoOthers }
     }
 
     /// Whether it has all rows of the partition, whatever the current row.
     #[must_use]
     pub fn is_whole_partition(&self) -> bool {
-        self.start == FrameBound::UnboundedPreceding && self.end == FrameBound::UnboundedFollowing
+        self.start == FrameBound::UnboundedPreceding
+            && self.end == FrameBound::UnboundedFollowing
+            && self.exclude == Exclusion::NoOthers
     }
 }

@@ -276,6 +276,11 @@ impl ExternalSort {
         piece.with_columns(Arc::clone(&self.order.schema), piece.columns().to_vec()).with_flags(self.order.flags())
     }
 
+    /// Bytes that it holds, all of which could be spilled unless runs are being merged.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.charge.bytes()
+    }
+
     /// The arbiter asks: spills what is in memory; answers the bytes given back.
     ///
     /// # Errors

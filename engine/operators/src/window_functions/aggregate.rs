@@ -30,6 +30,9 @@ pub(super) fn values(
         return Ok(Box::new(PartitionValues::new(rows, call, context)?));
     }
     let frames = frames.get(rows, frame)?;
+    if frames.has_parts() {
+        return Ok(Box::new(TreeValues::new(rows, call, &frames, context)?));
+    }
     let args: Vec<&Column> = call.args.iter().map(|arg| rows.batch.column(*arg)).collect();
     let counted = counted(&args, call.filter.map(|filter| rows.batch.column(filter)))?;
     match (call.function.as_str(), args.as_slice()) {

@@ -3,10 +3,13 @@
 //! Bounds never go back from one row to the next: rows are sorted, and a frame stays within its partition. What sweeps
 //! over the rows with two cursors (`range`, `extreme`, `floats`) rests on that. A frame whose end is not behind its start
 //! has no rows.
+//!
+//! A frame that leaves rows out (EXCLUDE) has up to three ranges of rows instead of one; only what asks for
+//! [`Frames::parts`] can compute over such frames.
 
 use flumen_core::expr::{Literal, Value};
 use flumen_core::failure::Failure;
-use flumen_core::spec::window::{Frame, FrameBound, FrameUnits};
+use flumen_core::spec::window::{Exclusion, Frame, FrameBound, FrameUnits};
 
 use super::{NAME, SortedRows, range};
 use crate::error::OperatorError;
@@ -15,6 +18,9 @@ use crate::error::OperatorError;
 pub(super) struct Frames {
     pub(super) start: Vec<u32>,
     pub(super) end: Vec<u32>,
+    exclude: Exclusion,
+    /// First row and end of each row's peers, if peers are left out.
+    peers: Option<(Vec<u32>, Vec<u32>)>,
 }
 
 /// An end of a frame, as it is looked for.
@@ -28,10 +34,33 @@ pub(super) enum End {
 
 impl Frames {
     pub(super) fn new(rows: &SortedRows, frame: &Frame) -> Result<Self, Failure> {
+        let leaves_peers_out = matches!(frame.exclude, Exclusion::Group | Exclusion::Ties);
         Ok(Self {
             start: bounds(rows, frame.units, &frame.start, End::Start)?,
             end: bounds(rows, frame.units, &frame.end, End::Behind)?,
+            exclude: frame.exclude,
+            peers: leaves_peers_out.then(|| peers(rows)),
         })
+    }
+
+    /// Whether frames leave rows out, so that [`Self::get`] is not all there is to say.
+    pub(super) fn has_parts(&self) -> bool {
+        self.exclude != Exclusion::NoOthers
+    }
+
+    /// The rows of a row's frame, without those that are left out, in order; ranges may be empty.
+    #[inline]
+    pub(super) fn parts(&self, row: usize) -> [std::ops::Range<usize>; 3] {
+        let whole = self.get(row);
+        let none = whole.end..whole.end;
+        let (from, to) = match (&self.peers, self.exclude) {
+            (_, Exclusion::NoOthers) => return [whole, none.clone(), none],
+            (Some((starts, ends)), _) => (starts[row] as usize, ends[row] as usize),
+            (None, _) => (row, row + 1),
+        };
+        let clamp = |at: usize| at.clamp(whole.start, whole.end);
+        let itself = if self.exclude == Exclusion::Ties { clamp(row)..clamp(row + 1) } else { none };
+        [whole.start..clamp(from), itself, clamp(to)..whole.end]
     }
 
     /// The rows of a row's frame.
@@ -43,8 +72,19 @@ impl Frames {
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
-        size_of::<u32>() * (self.start.len() + self.end.len())
+        let peers = self.peers.as_ref().map_or(0, |(starts, ends)| starts.len() + ends.len());
+        size_of::<u32>() * (self.start.len() + self.end.len() + peers)
     }
+}
+
+/// Where the peers of each row begin and end.
+fn peers(rows: &SortedRows) -> (Vec<u32>, Vec<u32>) {
+    let (mut starts, mut ends) = (Vec::with_capacity(rows.count), Vec::with_capacity(rows.count));
+    for group in rows.layout.groups.windows(2) {
+        starts.resize(group[1] as usize, group[0]);
+        ends.resize(group[1] as usize, group[1]);
+    }
+    (starts, ends)
 }
 
 /// One end of each row's frame.

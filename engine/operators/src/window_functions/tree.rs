@@ -1,8 +1,8 @@
 //! Any aggregate over any frame, by its states alone: a tree of them.
 //!
 //! The leaves are the states of single rows, exported by the aggregate's accumulator; each node above is merged from two.
-//! A frame is at most two nodes of each level; levels whose nodes are longer than every frame are not made. A batch of rows is answered by one merge of all their nodes and one
-//! evaluation; rows whose frame is empty get the state of no rows. Cost: two states kept for each row, and the merge of
+//! A frame is at most two nodes of each level, for each of its parts if it leaves rows out; levels whose nodes are longer
+//! than every frame are not made. A batch of rows is answered by one merge of all their nodes and one evaluation; rows whose frame is empty get the state of no rows. Cost: two states kept for each row, and the merge of
 //! `2 log2(frame)` states for each.
 
 use std::ops::Range;
@@ -106,22 +106,23 @@ impl Values for TreeValues {
         let no_rows = self.states.physical_rows() as u32 - 1;
         let (mut slots, mut nodes) = (Vec::new(), Vec::new());
         for (slot, row) in rows.clone().enumerate() {
-            let frame = self.frames.get(row);
-            let (mut from, mut to) = (frame.start, frame.end);
             let before = nodes.len();
-            for level in &self.levels {
-                if from >= to {
-                    break;
+            for frame in self.frames.parts(row) {
+                let (mut from, mut to) = (frame.start, frame.end);
+                for level in &self.levels {
+                    if from >= to {
+                        break;
+                    }
+                    if from % 2 == 1 {
+                        nodes.push((level + from) as u32);
+                        from += 1;
+                    }
+                    if to % 2 == 1 {
+                        to -= 1;
+                        nodes.push((level + to) as u32);
+                    }
+                    (from, to) = (from / 2, to / 2);
                 }
-                if from % 2 == 1 {
-                    nodes.push((level + from) as u32);
-                    from += 1;
-                }
-                if to % 2 == 1 {
-                    to -= 1;
-                    nodes.push((level + to) as u32);
-                }
-                (from, to) = (from / 2, to / 2);
             }
             if nodes.len() == before {
                 nodes.push(no_rows);

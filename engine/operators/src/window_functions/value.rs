@@ -95,7 +95,34 @@ impl PickedValues {
         }
     }
 
-    /// The n-th row of a frame, counted from 0, among those that count.
+    /// How many rows of a range count.
+    #[inline]
+    fn count(&self, range: &Range<usize>) -> i64 {
+        match &self.present {
+            None => range.len() as i64,
+            Some(present) => i64::from(present.before[range.end] - present.before[range.start]),
+        }
+    }
+
+    /// The n-th row of a row's frame, counted from 0, among those that count; from the end, if `backwards`.
+    fn nth_of(&self, frames: &Frames, row: usize, n: i64, backwards: bool) -> u32 {
+        if !frames.has_parts() {
+            let frame = frames.get(row);
+            return if backwards { self.last(frame) } else { self.nth(frame, n) };
+        }
+        let parts = frames.parts(row);
+        let mut left = if backwards { parts.iter().map(|part| self.count(part)).sum::<i64>() - 1 - n } else { n };
+        for part in parts {
+            let count = self.count(&part);
+            if left < count {
+                return self.nth(part, left);
+            }
+            left -= count;
+        }
+        OUTSIDE
+    }
+
+    /// The n-th row of a range, counted from 0, among those that count.
     #[inline]
     fn nth(&self, frame: Range<usize>, n: i64) -> u32 {
         match &self.present {
@@ -107,10 +134,7 @@ impl PickedValues {
 
     #[inline]
     fn last(&self, frame: Range<usize>) -> u32 {
-        let count = match &self.present {
-            None => frame.len() as i64,
-            Some(present) => i64::from(present.before[frame.end] - present.before[frame.start]),
-        };
+        let count = self.count(&frame);
         self.nth(frame, count - 1)
     }
 
@@ -128,12 +152,12 @@ impl PickedValues {
                     }));
                 }
             }
-            Pick::First(frames) => out.extend(rows.map(|row| self.nth(frames.get(row), 0))),
-            Pick::Last(frames) => out.extend(rows.map(|row| self.last(frames.get(row)))),
+            Pick::First(frames) => out.extend(rows.map(|row| self.nth_of(frames, row, 0, false))),
+            Pick::Last(frames) => out.extend(rows.map(|row| self.nth_of(frames, row, 0, true))),
             Pick::Nth(frames, numbers) => {
                 for row in rows {
                     out.push(match numbers.get(row) {
-                        Some(n) if n >= 1 => self.nth(frames.get(row), n - 1),
+                        Some(n) if n >= 1 => self.nth_of(frames, row, n - 1, false),
                         Some(n) => {
                             let problem = format!("the number of the row is {n}; rows are counted from 1");
                             return Err(OperatorError::Argument { function: "nth_value", problem }.into());

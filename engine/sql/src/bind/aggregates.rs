@@ -28,6 +28,12 @@ pub(crate) enum AggregateKind {
     Boolean,
     /// Variances and standard deviations.
     Moment,
+    /// Operators on the bits of integers.
+    Bits,
+    /// Correlation, covariance and regression of pairs.
+    Pairs,
+    /// Texts by a number beside them; rules call it ([`Ordered::StringAgg`]).
+    Concat,
     /// What a row is grouped without.
     Grouping,
     /// By the order of the group's rows; a rule replaces it (`optimize::ordered_set`).
@@ -45,10 +51,26 @@ pub(crate) enum Ordered {
     MinBy,
     /// How many different values there are.
     Distinct,
+    /// The value of the first row, or of the last.
+    First,
+    Last,
+    /// Texts with a separator between them.
+    StringAgg,
+}
+
+/// The aggregate that [`Ordered::StringAgg`] is made of.
+const CONCAT: &str = "concat_ordered";
+
+/// The only one of pairs that is a count.
+const REGR_COUNT: &str = "regr_count";
+
+/// Whether an aggregate has two arguments for the engine, too.
+pub(crate) fn takes_pairs(name: &str) -> bool {
+    ALL.iter().any(|(known, kind)| *known == name && matches!(kind, AggregateKind::Pairs | AggregateKind::Concat))
 }
 
 /// By name; the engine knows them by the same names.
-const ALL: [(&str, AggregateKind); 30] = [
+const ALL: [(&str, AggregateKind); 57] = [
     ("count", AggregateKind::Count),
     ("sum", AggregateKind::Sum),
     ("avg", AggregateKind::Avg),
@@ -79,13 +101,42 @@ const ALL: [(&str, AggregateKind); 30] = [
     ("arg_min", AggregateKind::Ordered(Ordered::MinBy)),
     ("approx_distinct", AggregateKind::Ordered(Ordered::Distinct)),
     ("approx_count_distinct", AggregateKind::Ordered(Ordered::Distinct)),
+    ("approx_median", AggregateKind::Ordered(Ordered::Median)),
+    ("approx_percentile_cont", AggregateKind::Ordered(Ordered::QuantileCont)),
+    ("approx_quantile", AggregateKind::Ordered(Ordered::QuantileDisc)),
+    ("first", AggregateKind::Ordered(Ordered::First)),
+    ("first_value", AggregateKind::Ordered(Ordered::First)),
+    ("arbitrary", AggregateKind::Ordered(Ordered::First)),
+    ("last", AggregateKind::Ordered(Ordered::Last)),
+    ("last_value", AggregateKind::Ordered(Ordered::Last)),
+    ("string_agg", AggregateKind::Ordered(Ordered::StringAgg)),
+    ("group_concat", AggregateKind::Ordered(Ordered::StringAgg)),
+    ("listagg", AggregateKind::Ordered(Ordered::StringAgg)),
+    (CONCAT, AggregateKind::Concat),
+    ("bit_and", AggregateKind::Bits),
+    ("bit_or", AggregateKind::Bits),
+    ("bit_xor", AggregateKind::Bits),
+    ("corr", AggregateKind::Pairs),
+    ("covar_pop", AggregateKind::Pairs),
+    ("covar_samp", AggregateKind::Pairs),
+    ("regr_slope", AggregateKind::Pairs),
+    ("regr_intercept", AggregateKind::Pairs),
+    ("regr_r2", AggregateKind::Pairs),
+    (REGR_COUNT, AggregateKind::Pairs),
+    ("regr_avgx", AggregateKind::Pairs),
+    ("regr_avgy", AggregateKind::Pairs),
+    ("regr_sxx", AggregateKind::Pairs),
+    ("regr_syy", AggregateKind::Pairs),
+    ("regr_sxy", AggregateKind::Pairs),
 ];
 
 impl Ordered {
-    fn arguments(self) -> usize {
+    /// How many arguments it has, at least and at most.
+    fn arguments(self) -> (usize, usize) {
         match self {
-            Self::Median | Self::Mode | Self::Distinct => 1,
-            Self::QuantileCont | Self::QuantileDisc | Self::MaxBy | Self::MinBy => 2,
+            Self::Median | Self::Mode | Self::Distinct | Self::First | Self::Last => (1, 1),
+            Self::QuantileCont | Self::QuantileDisc | Self::MaxBy | Self::MinBy => (2, 2),
+            Self::StringAgg => (1, 2),
         }
     }
 }
@@ -105,7 +156,17 @@ impl AggregateKind {
                 }
             },
             Self::Ordered(Ordered::Distinct) => T::Int64,
+            Self::Ordered(Ordered::StringAgg) | Self::Concat => T::Utf8,
             Self::Ordered(_) => arg.clone(),
+            Self::Bits => match arg {
+                integer if integer.is_integer() => integer.clone(),
+                T::Null => T::Int32,
+                other => return plan_err!("bit_and, bit_or and bit_xor take integers, not {other}"),
+            },
+            Self::Pairs => match arg {
+                number if number.is_numeric() || *number == T::Null => T::Float64,
+                other => return plan_err!("corr, covar_... and regr_... take numbers, not {other}"),
+            },
             Self::Boolean => match arg {
                 T::Boolean | T::Null => T::Boolean,
                 other => return plan_err!("bool_and, every and bool_or take conditions, not {other}"),
@@ -137,7 +198,7 @@ pub(crate) fn is_aggregate(name: &str) -> bool {
 
 /// Names of all aggregate functions.
 pub(crate) fn names() -> Vec<String> {
-    ALL.iter().map(|(name, _)| (*name).to_owned()).collect()
+    ALL.iter().map(|(name, _)| (*name).to_owned()).filter(|name| name != CONCAT).collect()
 }
 
 /// All functions, in the order of [`ALL`].
@@ -163,6 +224,7 @@ pub(crate) enum Plain {
     Min,
     Max,
     AnyValue,
+    Concat,
 }
 
 impl Plain {
@@ -171,11 +233,13 @@ impl Plain {
         const MIN: usize = position("min");
         const MAX: usize = position("max");
         const ANY_VALUE: usize = position("any_value");
+        const CONCATENATION: usize = position(CONCAT);
         let position = match self {
             Self::Count => COUNT,
             Self::Min => MIN,
             Self::Max => MAX,
             Self::AnyValue => ANY_VALUE,
+            Self::Concat => CONCATENATION,
         };
         Arc::clone(&FUNCTIONS[position])
     }
@@ -225,10 +289,22 @@ impl AggregateUDFImpl for AggregateFunction {
             // COUNT(a, b) counts rows in which neither is null; the planner says that it cannot yet.
             (AggregateKind::Count, _) => Ok(DataType::Int64),
             (AggregateKind::Grouping, _) => Ok(DataType::Int32),
-            (AggregateKind::Ordered(kind), types) if types.len() != kind.arguments() => {
-                let plural = if kind.arguments() == 1 { "argument" } else { "arguments" };
-                plan_err!("{} takes {} {plural}, not {}", self.name(), kind.arguments(), types.len())
+            (AggregateKind::Ordered(kind), types)
+                if !(kind.arguments().0..=kind.arguments().1).contains(&types.len()) =>
+            {
+                let takes = match kind.arguments() {
+                    (1, 1) => "1 argument".to_owned(),
+                    (least, most) if least == most => format!("{least} arguments"),
+                    (least, most) => format!("{least} or {most} arguments"),
+                };
+                plan_err!("{} takes {takes}, not {}", self.name(), types.len())
             }
+            (AggregateKind::Concat, [_, _]) => Ok(DataType::Utf8),
+            (AggregateKind::Pairs, [y, x]) => {
+                let both = self.kind.result_type(y).and_then(|_| self.kind.result_type(x))?;
+                Ok(if self.name == REGR_COUNT { DataType::Int64 } else { both })
+            }
+            (AggregateKind::Pairs, types) => plan_err!("{} takes 2 arguments, not {}", self.name(), types.len()),
             (kind @ AggregateKind::Ordered(_), [arg, ..]) | (kind, [arg]) => kind.result_type(arg),
             _ => plan_err!("{} takes one argument, not {}", self.name(), arg_types.len()),
         }
@@ -241,7 +317,7 @@ impl AggregateUDFImpl for AggregateFunction {
 
     fn is_nullable(&self) -> bool {
         use AggregateKind as K;
-        !matches!(self.kind, K::Count | K::Grouping | K::Ordered(Ordered::Distinct))
+        !matches!(self.kind, K::Count | K::Grouping | K::Ordered(Ordered::Distinct)) && self.name != REGR_COUNT
     }
 
     fn supports_within_group_clause(&self) -> bool {
@@ -253,6 +329,12 @@ impl AggregateUDFImpl for AggregateFunction {
         Ok(match (self.kind, arg_types) {
             (AggregateKind::Boolean, [DataType::Null]) => vec![DataType::Boolean],
             (AggregateKind::Moment, [DataType::Null]) => vec![DataType::Float64],
+            (AggregateKind::Concat, [_, _]) => vec![DataType::Utf8, DataType::Int64],
+            (AggregateKind::Bits, [DataType::Null]) => vec![DataType::Int32],
+            (AggregateKind::Pairs, types) => {
+                let number = |t: &DataType| if t.is_null() { DataType::Float64 } else { t.clone() };
+                types.iter().map(number).collect()
+            }
             _ => arg_types.to_vec(),
         })
     }
@@ -268,6 +350,7 @@ impl AggregateUDFImpl for AggregateFunction {
     fn default_value(&self, data_type: &DataType) -> Result<ScalarValue> {
         match self.kind {
             AggregateKind::Count | AggregateKind::Ordered(Ordered::Distinct) => Ok(ScalarValue::Int64(Some(0))),
+            _ if self.name == REGR_COUNT => Ok(ScalarValue::Int64(Some(0))),
             _ => ScalarValue::try_from(data_type),
         }
     }

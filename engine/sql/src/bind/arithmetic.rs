@@ -125,7 +125,8 @@ pub(crate) fn numeric_types(
     None
 }
 
-fn wider_integer(left: &DataType, right: &DataType) -> DataType {
+/// The integer type that holds both.
+pub(super) fn wider_integer(left: &DataType, right: &DataType) -> DataType {
     let width = |t: &DataType| t.primitive_width().unwrap_or(8);
     let (left_unsigned, right_unsigned) = (left.is_unsigned_integer(), right.is_unsigned_integer());
     if left_unsigned == right_unsigned {

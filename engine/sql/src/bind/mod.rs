@@ -2,7 +2,12 @@
 
 pub(crate) mod aggregates;
 pub(crate) mod arithmetic;
+pub(crate) mod asof;
 pub(crate) mod functions;
+pub(crate) mod named_cast;
+mod natural;
+pub(crate) mod own_functions;
+mod pivot;
 pub(crate) mod rounding;
 pub(crate) mod single_value;
 pub(crate) mod table;
@@ -77,8 +82,9 @@ impl<'a> Binder<'a> {
     }
 
     /// The plan of a query as it is written.
-    pub(crate) fn bind(&self, query: ast::Query) -> Result<LogicalPlan, DataFusionError> {
+    pub(crate) fn bind(&self, mut query: ast::Query) -> Result<LogicalPlan, DataFusionError> {
         self.note_named_queries(&query);
+        natural::resolve(self, &mut query)?;
         self.front_end().sql_statement_to_plan(ast::Statement::Query(Box::new(query)))
     }
 
@@ -89,7 +95,8 @@ impl<'a> Binder<'a> {
 
             fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<()> {
                 let named = query.with.iter().flat_map(|with| &with.cte_tables);
-                self.0.extend(named.map(|named| named.alias.name.value.clone()));
+                let written = named.map(|named| &named.alias.name.value).filter(|name| !name.starts_with("__"));
+                self.0.extend(written.cloned());
                 ControlFlow::Continue(())
             }
         }
@@ -252,6 +259,28 @@ pub(crate) fn connector_error(failure: &flumen_core::failure::Failure, name: &st
     SqlError::new(SqlErrorKind::Connector, failure.chain()).about(name)
 }
 
+/// A connector's refusal of a table's options: at the first option that it names, or at one of the same group if that is
+/// missing (`fields.k.modulo` beside `fields.k.kind`); else at the connector's name.
+pub(crate) fn option_error(
+    failure: &flumen_core::failure::Failure,
+    connector: &str,
+    options: &BTreeMap<String, String>,
+) -> SqlError {
+    let error = connector_error(failure, connector);
+    let message = error.to_string();
+    let option_of = |word: &str| {
+        if options.contains_key(word) {
+            return Some(word.to_owned());
+        }
+        let (group, _) = word.rsplit_once('.')?;
+        options.keys().find(|key| key.rsplit_once('.').is_some_and(|(other, _)| other == group)).cloned()
+    };
+    match message.split('\'').skip(1).step_by(2).find_map(option_of) {
+        Some(option) => error.about(option),
+        None => error,
+    }
+}
+
 /// The error for a connector that is not there.
 pub(crate) fn unknown_connector(name: &str, connectors: &ConnectorRegistry) -> SqlError {
     let error = SqlError::new(SqlErrorKind::Unknown, format!("there is no connector {name:?}")).about(name);
@@ -341,7 +370,7 @@ impl ContextProvider for Binder<'_> {
     }
 }
 
-/// Syntax that stands for functions: `EXTRACT`, `SUBSTRING`, `POSITION`, `COUNT(*)`.
+/// Syntax that stands for functions: `EXTRACT`, `SUBSTRING`, `OVERLAY`, `POSITION`, `COUNT(*)`.
 #[derive(Debug)]
 struct SpecialForms;
 
@@ -370,6 +399,10 @@ impl ExprPlanner for SpecialForms {
         call(datafusion_functions::unicode::strpos(), args)
     }
 
+    fn plan_overlay(&self, args: Vec<Expr>) -> datafusion_common::Result<PlannerResult<Vec<Expr>>> {
+        call(datafusion_functions::core::overlay(), args)
+    }
+
     fn plan_substring(&self, args: Vec<Expr>) -> datafusion_common::Result<PlannerResult<Vec<Expr>>> {
         call(datafusion_functions::unicode::substr(), args)
     }
@@ -396,5 +429,31 @@ impl ExprPlanner for SpecialForms {
         ));
         // Two counts with different filters must not share a name.
         Ok(PlannerResult::Planned(if filtered { count } else { count.alias("count(*)") }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flumen_core::failure::Failure;
+
+    use super::*;
+
+    #[test]
+    fn a_refused_option_is_pointed_at() {
+        let text =
+            "CREATE TABLE g (k INT) WITH ('connector' = 'datagen', 'fields.k.kind' = 'modulo', 'fields.kk.kind' = 'x')";
+        let statement = crate::parse(text).unwrap().remove(0);
+        let options = ["fields.k.kind", "fields.kk.kind"].map(|key| (key.to_owned(), "x".to_owned())).into();
+        for (message, at) in [
+            ("connector 'datagen' has no option 'fields.kk.kind'; did you mean 'fields.k.kind'?", "'fields.kk"),
+            ("option 'fields.k.kind' of connector 'datagen' is 'modul': write modulo", "'fields.k."),
+            ("connector 'datagen' needs option 'fields.k.modulo': what is divided by", "'fields.k."),
+            ("connector 'datagen' is asleep", "'datagen'"),
+        ] {
+            let error = option_error(&Failure::user(message), "datagen", &options);
+            let error = error.locate(&statement.tokens, &statement.source);
+            let column = error.position().map(|p| p.column);
+            assert_eq!(column, text.find(at).map(|i| i as u64 + 1), "{}", error.render());
+        }
     }
 }

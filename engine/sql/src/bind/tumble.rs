@@ -16,7 +16,10 @@ use datafusion_sql::sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName, TableAlias, TableFactor,
 };
 
+use super::pivot;
 use crate::error::SqlError;
+use crate::parse::asof;
+use crate::subject::Subject;
 
 /// Names of the columns that a window adds.
 pub(crate) const WINDOW_COLUMNS: [&str; 3] = ["window_start", "window_end", "window_time"];
@@ -39,7 +42,7 @@ impl TumbleNode {
             other => {
                 return Err(DataFusionError::from(
                     SqlError::invalid(format!("DESCRIPTOR names {}, which is {other} and not a TIMESTAMP", time.name))
-                        .about(time.name.clone()),
+                        .about_subject(Subject::After { word: "DESCRIPTOR", name: time.name.clone() }),
                 ));
             }
         };
@@ -119,6 +122,17 @@ impl RelationPlanner for WindowPlanner {
             TableFactor::Table { ref name, ref alias, args: Some(ref args), .. } => {
                 plan_function(name, args.args.clone(), alias.clone(), context)
             }
+            TableFactor::Function { name, args, alias, .. } if name.to_string() == asof::MARKER => {
+                let [FunctionArg::Unnamed(FunctionArgExpr::Expr(ast::Expr::Subquery(subquery)))] =
+                    <[FunctionArg; 1]>::try_from(args).map_err(|_| wrong_side())?
+                else {
+                    return Err(wrong_side());
+                };
+                let rows = TableFactor::Derived { lateral: false, subquery, alias: None, sample: None };
+                let plan = super::asof::side(context.plan(rows)?);
+                Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+            }
+            TableFactor::Pivot { .. } | TableFactor::Unpivot { .. } => pivot::plan(relation, context),
             TableFactor::Function { name, args, alias, .. } => plan_function(&name, args, alias, context),
             TableFactor::TableFunction { expr: ast::Expr::Function(function), alias } => {
                 let FunctionArguments::List(list) = function.args else {
@@ -141,6 +155,10 @@ impl RelationPlanner for WindowPlanner {
             other => Ok(RelationPlanning::Original(Box::new(other))),
         }
     }
+}
+
+fn wrong_side() -> DataFusionError {
+    DataFusionError::from(SqlError::invalid(format!("{} is not a table function", asof::MARKER)))
 }
 
 fn plan_function(

@@ -9,19 +9,20 @@ use std::sync::Arc;
 use arrow_schema::{DataType, FieldRef};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_common::{DFSchema, Result, ScalarValue, TableReference, plan_err};
+use datafusion_common::{DFSchema, DataFusionError, Result, ScalarValue, TableReference, plan_err};
 use datafusion_expr::expr::{ScalarFunction, WindowFunctionParams};
 use datafusion_expr::expr_rewriter::{NamePreserver, coerce_plan_expr_for_schema};
 use datafusion_expr::type_coercion::other::get_coerce_type_for_case_expression;
 use datafusion_expr::utils::merge_schema;
 use datafusion_expr::{
-    BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Union, WindowFrameBound,
-    WindowFrameUnits,
+    BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, ScalarUDF, Union,
+    WindowFrameBound, WindowFrameUnits, lit,
 };
 use datafusion_optimizer::analyzer::AnalyzerRule;
 use datafusion_optimizer::analyzer::type_coercion::coerce_union_schema;
 
 use super::arithmetic::{Arithmetic, integer_as_decimal, numeric_types};
+use super::own_functions::{self, BIT_NOT, INTEGER_DIVIDE};
 use super::rounding::rounding_cast;
 
 /// See the module.
@@ -116,6 +117,16 @@ fn rewrite_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         },
         Expr::BinaryExpr(BinaryExpr { mut left, op, mut right }) => {
             let Some(arithmetic) = Arithmetic::of(op) else {
+                if let Some(func) = own_functions::of_operator(op) {
+                    return on_bits(func, vec![*left, *right], schema);
+                }
+                if let Some((ignores_case, is_negated)) = pattern(op) {
+                    let mut args = vec![*left, *right];
+                    args.extend(ignores_case.then(|| lit("i")));
+                    let func = datafusion_functions::regex::regexp_like();
+                    let found = Expr::ScalarFunction(ScalarFunction { func, args });
+                    return Ok(Transformed::yes(if is_negated { !found } else { found }));
+                }
                 check_comparison(&left, op, &right, schema)?;
                 return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })));
             };
@@ -171,6 +182,16 @@ fn rewrite_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 None => Ok(Transformed::no(Expr::TryCast(cast))),
             }
         }
+        Expr::ScalarFunction(call) if call.func.name() == INTEGER_DIVIDE => {
+            // Checks the types.
+            Expr::ScalarFunction(call.clone()).get_type(schema)?;
+            let [left, right] = <[Expr; 2]>::try_from(call.args).map_err(|_| wrong_arguments())?;
+            let (left, right) = (Box::new(left), Box::new(right));
+            rewrite_expr(Expr::BinaryExpr(BinaryExpr { left, op: Operator::Divide, right }), schema)
+        }
+        Expr::ScalarFunction(call) if ["xor", BIT_NOT].contains(&call.func.name()) => {
+            on_bits(call.func, call.args, schema)
+        }
         Expr::ScalarFunction(mut call) if matches!(call.func.name(), "ceil" | "floor" | "round") => {
             // 9.99 rounds to 10.00, which has a digit more.
             let Some(value) = call.args.first_mut() else { return Ok(Transformed::no(Expr::ScalarFunction(call))) };
@@ -188,6 +209,29 @@ fn rewrite_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// Of `~` and its kin: whether case is ignored, and whether it is negated.
+fn pattern(op: Operator) -> Option<(bool, bool)> {
+    match op {
+        Operator::RegexMatch => Some((false, false)),
+        Operator::RegexIMatch => Some((true, false)),
+        Operator::RegexNotMatch => Some((false, true)),
+        Operator::RegexNotIMatch => Some((true, true)),
+        _ => None,
+    }
+}
+
+fn wrong_arguments() -> DataFusionError {
+    DataFusionError::Internal("// has two arguments".to_owned())
+}
+
+/// A function on bits with its arguments in one type.
+fn on_bits(func: Arc<ScalarUDF>, args: Vec<Expr>, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let types = args.iter().map(|arg| arg.get_type(schema)).collect::<Result<Vec<_>>>()?;
+    let types = func.coerce_types(&types)?;
+    let args = args.into_iter().zip(types).map(|(arg, to)| cast_to(arg, to, schema)).collect::<Result<_>>()?;
+    Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args })))
 }
 
 /// Refuses to compare a date with a number, which the binder would take for days since 1970.

@@ -96,9 +96,20 @@ fn as_in(condition: &Expr) -> Option<(InSubquery, bool)> {
     }
 }
 
+/// Whether a value is that of a column. Anything computed may turn out to be a constant, for which the library makes no
+/// NULL-aware join.
+fn is_column(expr: &Expr) -> bool {
+    match expr {
+        Expr::Column(_) => true,
+        Expr::Alias(alias) => is_column(&alias.expr),
+        Expr::Cast(cast) => is_column(&cast.expr),
+        _ => false,
+    }
+}
+
 /// Conditions that are all true where `condition`, which is `x NOT IN (S)`, is true.
 fn not_in(inside: &InSubquery, schema: &DFSchema, condition: Expr) -> Result<Vec<Expr>> {
-    let is_plain = inside.subquery.outer_ref_columns.is_empty() && !inside.expr.column_refs().is_empty();
+    let is_plain = inside.subquery.outer_ref_columns.is_empty() && is_column(&inside.expr);
     if is_plain || inside.expr.contains_outer() {
         return Ok(vec![condition]);
     }

@@ -144,6 +144,14 @@ fn with_key_columns(
     Ok((Arc::new(LogicalPlan::Projection(projection)), group_expr))
 }
 
+/// A key without the name that it was given.
+fn unnamed(key: &Expr) -> &Expr {
+    match key {
+        Expr::Alias(alias) => unnamed(&alias.expr),
+        other => other,
+    }
+}
+
 fn wrong(message: String) -> DataFusionError {
     SqlError::invalid(message).about(GROUPING).into()
 }
@@ -151,7 +159,7 @@ fn wrong(message: String) -> DataFusionError {
 fn value(args: &[Expr], keys: &[Expr], sets: Option<&[Vec<bool>]>, id_type: &DataType) -> Result<Expr> {
     let mut positions = Vec::with_capacity(args.len());
     for arg in args {
-        match keys.iter().position(|key| key == arg) {
+        match keys.iter().position(|key| unnamed(key) == arg) {
             Some(position) => positions.push(position),
             None => return Err(wrong(format!("GROUPING takes what GROUP BY groups by, not {arg}"))),
         }

@@ -35,8 +35,8 @@ use datafusion_optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion_optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion_optimizer::{Optimizer, OptimizerContext, OptimizerRule};
 
-use crate::bind::CONFIG;
 use crate::bind::typing::EngineTypes;
+use crate::bind::{CONFIG, asof, named_cast};
 
 type Rule = Arc<dyn OptimizerRule + Send + Sync>;
 
@@ -88,6 +88,8 @@ static PRUNE: LazyLock<Optimizer> = LazyLock::new(|| {
 
 /// Types checked and made equal, then rewritten.
 pub(crate) fn optimize(plan: LogicalPlan, now_ms: Option<i64>) -> Result<LogicalPlan, DataFusionError> {
+    let plan = named_cast::rewrite(plan)?;
+    let plan = asof::rewrite(plan)?;
     let plan = merged_columns::rewrite(plan)?;
     let plan = distinct_on::rewrite(plan)?;
     let plan = ANALYZER.execute_and_check(plan, &CONFIG, |_, _| {})?;

@@ -11,6 +11,8 @@
 //! | `mode(x)` | those of the most frequent value; the smallest of several |
 //! | `max_by(x, y)`, `min_by(x, y)` | the first by `y`, of rows where neither is NULL |
 //! | `approx_distinct(x)` | counted exactly |
+//! | `first(x ORDER BY y)`, `last` | the first, or the one whose number is that of all rows; NULL is a value |
+//! | `string_agg(x, s ORDER BY y)` | all: each text behind a separator goes with its number to an aggregate that sorts and joins them, and the first separator is cut off; of DISTINCT texts the first of those that are alike |
 //!
 //! Source: PostgreSQL's ordered-set aggregates (`percentile_cont`, `percentile_disc`, `mode`), which leave open which of
 //! several modes they give; the NULLs of `max_by` as DuckDB has them.
@@ -26,8 +28,8 @@ use datafusion_expr::expr::{
     WindowFunctionParams,
 };
 use datafusion_expr::{
-    Aggregate, Expr, GroupingSet, LogicalPlan, Projection, Window, WindowFrame, WindowFunctionDefinition, cast, lit,
-    when,
+    Aggregate, Expr, GroupingSet, LogicalPlan, Operator, Projection, Window, WindowFrame, WindowFunctionDefinition,
+    binary_expr, cast, lit, when,
 };
 use datafusion_optimizer::analyzer::AnalyzerRule;
 
@@ -147,7 +149,7 @@ impl Rows {
     fn replace(&mut self, kind: Ordered, call: &AggregateCall, calls: &mut Vec<Expr>) -> Result<Expr> {
         let AggregateFunctionParams { args, distinct, filter, order_by, null_treatment } = &call.params;
         let name = call.func.name();
-        if *distinct {
+        if *distinct && kind != Ordered::StringAgg {
             return Err(DataFusionError::from(
                 SqlError::unsupported(format!("{name}(DISTINCT ...)")).about("DISTINCT"),
             ));
@@ -207,6 +209,46 @@ impl Rows {
                 let most = column(&mut self.second, "second", most);
                 smallest(times.eq(most), value)
             }
+            Ordered::First | Ordered::Last => {
+                let mut order = order_by.clone();
+                let passes = filter.as_deref();
+                if let Some(passes) = passes {
+                    let last = when(passes.clone(), lit(0_i64)).otherwise(lit(1_i64))?;
+                    order.insert(0, Sort::new(last, true, false));
+                }
+                let number = self.first(self.number_by(order));
+                let wanted = match kind {
+                    Ordered::First => lit(1_i64),
+                    _ => self.first(self.count(filtered(lit(1_i64))?, None)),
+                };
+                let is_wanted = number.eq(wanted);
+                let is_wanted = match passes {
+                    Some(passes) => is_wanted.and(passes.clone()),
+                    None => is_wanted,
+                };
+                smallest(is_wanted, argument.clone())
+            }
+            Ordered::StringAgg => {
+                let separator = separator(name, args)?;
+                let mut text = cast(value.clone(), DataType::Utf8);
+                if *distinct {
+                    let alike = self.groups.iter().cloned().chain([value]).collect();
+                    let fun = WindowFunctionDefinition::WindowUDF(windows::row_number());
+                    let copy = self.first(self.window(fun, Vec::new(), alike, Vec::new()));
+                    text = when(copy.eq(lit(1_i64)), text).end()?;
+                }
+                let number = match order_by.is_empty() {
+                    true => lit(0_i64),
+                    false => self.first(self.number_by(order_by.clone())),
+                };
+                let behind = binary_expr(lit(separator), Operator::StringConcat, text);
+                let args = vec![behind, number];
+                let call = AggregateCall::new_udf(Plain::Concat.function(), args, false, None, Vec::new(), None);
+                let joined = call_column(calls, Expr::AggregateFunction(call));
+                let first = lit(separator.chars().count() as i64 + 1);
+                let args = vec![joined, first];
+                Ok(Expr::ScalarFunction(ScalarFunction::new_udf(datafusion_functions::unicode::substr(), args)))
+            }
             Ordered::MaxBy | Ordered::MinBy => {
                 let Some(by) = args.get(1) else {
                     return Err(DataFusionError::from(
@@ -222,8 +264,12 @@ impl Rows {
 
     /// The numbers of rows within their group, from 1.
     fn number(&self, order: Sort) -> Expr {
+        self.number_by(vec![order])
+    }
+
+    fn number_by(&self, order: Vec<Sort>) -> Expr {
         let fun = WindowFunctionDefinition::WindowUDF(windows::row_number());
-        self.window(fun, Vec::new(), self.groups.clone(), vec![order])
+        self.window(fun, Vec::new(), self.groups.clone(), order)
     }
 
     /// How many values a group has, or of the values that are alike.
@@ -276,6 +322,18 @@ fn floor(value: Expr) -> Expr {
 
 fn ceil(value: Expr) -> Expr {
     Expr::ScalarFunction(ScalarFunction::new_udf(datafusion_functions::math::ceil(), vec![value]))
+}
+
+/// What stands between the texts.
+fn separator<'a>(name: &str, args: &'a [Expr]) -> Result<&'a str> {
+    match args.get(1) {
+        None => Ok(","),
+        Some(Expr::Literal(ScalarValue::Utf8(Some(text)), _)) => Ok(text),
+        Some(_) => {
+            let error = SqlError::unsupported(format!("{name} with a separator that is not a constant text"));
+            Err(error.about(name).with_hint(format!("write {name}(x, ', ')")).into())
+        }
+    }
 }
 
 /// The share of a quantile: a constant between 0 and 1. From the end, if the values are given in descending order and

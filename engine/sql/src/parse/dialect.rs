@@ -111,6 +111,12 @@ impl Dialect for FlumenDialect {
     fn supports_interval_options(&self) -> bool {
         true
     }
+    fn supports_bitwise_shift_operators(&self) -> bool {
+        true
+    }
+    fn supports_comma_separated_trim(&self) -> bool {
+        true
+    }
     fn supports_order_by_all(&self) -> bool {
         true
     }

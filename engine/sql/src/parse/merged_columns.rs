@@ -15,7 +15,7 @@ use datafusion_sql::sqlparser::ast::{
 use crate::error::{Result, SqlError};
 
 /// Finds a column that is not to be had, in a SELECT and its ORDER BY.
-pub(super) fn check(select: &Select, order_by: Option<&OrderBy>) -> Result<()> {
+pub(crate) fn check(select: &Select, order_by: Option<&OrderBy>) -> Result<()> {
     for from in &select.from {
         for (index, join) in from.joins.iter().enumerate() {
             let Some((word, columns)) = merged(&join.join_operator) else { continue };
@@ -61,9 +61,9 @@ fn sides(from: &TableWithJoins, join: usize, word: &str) -> Vec<String> {
 
 fn name_of(factor: &TableFactor) -> Option<String> {
     match factor {
-        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
-            Some(alias.name.value.to_lowercase())
-        }
+        TableFactor::Table { alias: Some(alias), .. }
+        | TableFactor::Derived { alias: Some(alias), .. }
+        | TableFactor::Function { alias: Some(alias), .. } => Some(alias.name.value.to_lowercase()),
         TableFactor::Table { name, .. } => last(name),
         _ => None,
     }

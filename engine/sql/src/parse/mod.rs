@@ -1,25 +1,29 @@
 //! SQL text to statements.
 //!
 //! Statements are found by sqlparser's tokenizer and parser; what it does not know (watermarks, `SET 'k' = 'v'`, files
-//! to describe) is parsed here with its helpers. The steps for a text: tokens, [`limits`] on depth, a cut at the
-//! semicolons, one statement each, and the rewriting of [`rebalance`], [`normalize`] and [`named_windows`]. Parsing and dropping a
-//! statement recurse as deep as it is nested, so both happen on a thread with a stack of known size
-//! (see `crate::stack`).
+//! to describe) is parsed here with its helpers. The steps for a text: tokens, [`limits`] on depth, the forms of
+//! [`token_forms`], a cut at the semicolons, one statement each, and the rewriting of [`rebalance`], [`normalize`],
+//! [`spellings`] and [`named_windows`]. Parsing and dropping a statement recurse as deep as it is nested, so both happen on
+//! a thread with a stack of known size (see `crate::stack`).
 
+pub(crate) mod asof;
 mod copy;
 mod definition;
 mod dialect;
 pub(crate) mod limits;
-mod merged_columns;
+pub(crate) mod merged_columns;
 mod named_windows;
 pub(crate) mod normalize;
 pub(crate) mod rebalance;
+mod shadowed;
 mod slips;
+pub(crate) mod spellings;
 mod statement;
 #[cfg(test)]
 mod tests;
+pub(crate) mod token_forms;
 mod unread;
-mod using;
+pub(crate) mod using;
 
 use std::sync::Arc;
 
@@ -36,16 +40,23 @@ pub(crate) use statement::Watermark;
 /// # Errors
 /// For the first statement that is not SQL; nothing is returned of the others.
 pub fn parse(sql: &str) -> Result<Vec<Statement>> {
-    crate::stack::with_large_stack(|| parse_here(sql))
+    crate::stack::with_large_stack(|| parse_here(sql).and_then(|all| all.into_iter().collect()))
 }
 
-fn parse_here(sql: &str) -> Result<Vec<Statement>> {
+/// Parses a text of any number of statements, each for itself: one that is not SQL does not hide the others.
+#[must_use]
+pub fn parse_each(sql: &str) -> Vec<Result<Statement>> {
+    crate::stack::with_large_stack(|| parse_here(sql).unwrap_or_else(|error| vec![Err(error)]))
+}
+
+fn parse_here(sql: &str) -> Result<Vec<Result<Statement>>> {
     let source: Arc<str> = sql.into();
     let mut tokens = Tokenizer::new(&FlumenDialect, sql).tokenize_with_location().map_err(|e| {
         let place = slips::open_comment(sql).unwrap_or_else(|| at(e.location));
         SqlError::new(SqlErrorKind::Syntax, lower_first(&e.message)).at(place).locate(&[], sql)
     })?;
     limits::check_depth(&tokens).map_err(|e| e.locate(&tokens, sql))?;
+    token_forms::rewrite(&mut tokens).map_err(|e| e.locate(&tokens, sql))?;
     let names = normalize::WrittenNames::lower(&mut tokens);
     let names = Arc::new(names);
     let mut statements = Vec::new();
@@ -65,7 +76,7 @@ fn parse_here(sql: &str) -> Result<Vec<Statement>> {
             _ => e.locate(&tokens, &source),
         };
         let statement = statement.map_err(|e| slips::explained(located(e), &tokens, &source, &names));
-        statements.push(statement?);
+        statements.push(statement);
     }
     Ok(statements)
 }

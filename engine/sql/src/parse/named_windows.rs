@@ -7,9 +7,11 @@
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    Expr, Ident, NamedWindowExpr, OrderByKind, Query, Select, SetExpr, VisitMut, VisitorMut, WindowSpec, WindowType,
+    Expr, Ident, NamedWindowExpr, OrderByKind, Query, Select, SetExpr, Value, VisitMut, VisitorMut, WindowSpec,
+    WindowType,
 };
 
+use super::token_forms;
 use crate::error::{SqlError, SqlErrorKind, did_you_mean, nearest};
 
 /// The windows of one SELECT by lower-case name.
@@ -72,6 +74,19 @@ impl Windows {
     fn complete(&self, mut spec: WindowSpec) -> Result<WindowSpec, SqlError> {
         let Some(name) = spec.window_name.take() else { return Ok(spec) };
         let base = self.get(&name)?;
+        // What a frame leaves out stands among the partitions, and is the window's own.
+        let is_left_out = |key: &Expr| match key {
+            Expr::Nested(key) => match &**key {
+                Expr::Value(value) => match &value.value {
+                    Value::SingleQuotedString(text) => token_forms::exclusion(text).is_some(),
+                    _ => false,
+                },
+                _ => false,
+            },
+            _ => false,
+        };
+        let (left_out, own): (Vec<Expr>, Vec<Expr>) = spec.partition_by.drain(..).partition(is_left_out);
+        spec.partition_by = own;
         let refused = |what: &str, hint: &str| {
             Err(SqlError::invalid(format!("a window built on {:?} cannot {what}", name.value))
                 .about(name.value.clone())
@@ -86,7 +101,8 @@ impl Windows {
         if !spec.order_by.is_empty() && !base.order_by.is_empty() {
             return refused("have another order", "leave ORDER BY out, or write the window out in full");
         }
-        spec.partition_by.clone_from(&base.partition_by);
+        spec.partition_by = left_out;
+        spec.partition_by.extend(base.partition_by.iter().cloned());
         if spec.order_by.is_empty() {
             spec.order_by.clone_from(&base.order_by);
         }

@@ -14,7 +14,7 @@ use datafusion_sql::sqlparser::ast::{
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::limits::{EXPRESSIONS_MAX, RELATIONS_MAX, too_deep};
-use super::{merged_columns, named_windows, unread, using};
+use super::{asof, merged_columns, named_windows, shadowed, spellings, token_forms, unread, using};
 use crate::error::{Result, SqlError, SqlErrorKind};
 
 /// Names as they are written in the text, by lower case.
@@ -54,22 +54,32 @@ pub(crate) fn looks_like_file(name: &str) -> bool {
     name.contains(['/', '*', '\\', '.'])
 }
 
+#[derive(Default)]
 struct Normalize {
     relations: usize,
     /// Expressions inside of each other where the visitor is.
     depth: usize,
+    /// Names of WITH around the place where the visitor is.
+    scopes: shadowed::Scopes,
 }
 
 impl VisitorMut for Normalize {
     type Break = SqlError;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<SqlError> {
+        self.scopes.enter(query);
+        spellings::order(query);
         if let (SetExpr::Select(select), Some(order)) = (query.body.as_ref(), &query.order_by)
             && let Err(error) = merged_columns::check(select, Some(order))
         {
             return ControlFlow::Break(error);
         }
         broken(unread::check_query(query).and_then(|()| named_windows::resolve_order(query)))
+    }
+
+    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<SqlError> {
+        self.scopes.leave();
+        ControlFlow::Continue(())
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<SqlError> {
@@ -86,11 +96,14 @@ impl VisitorMut for Normalize {
         name_items(select);
         group_by_nothing(select);
         group_by_all(select);
-        broken(named_windows::resolve(select))
+        broken(spellings::select(select).and_then(|()| named_windows::resolve(select)))
     }
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<SqlError> {
         // Now every file has a name.
+        if let Err(error) = asof::mark(select) {
+            return ControlFlow::Break(error);
+        }
         using::qualify(select);
         ControlFlow::Continue(())
     }
@@ -115,8 +128,9 @@ impl VisitorMut for Normalize {
                 array: false,
                 format: None,
             };
+            return ControlFlow::Continue(());
         }
-        ControlFlow::Continue(())
+        broken(spellings::expression(expr))
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<SqlError> {
@@ -163,7 +177,7 @@ fn broken(result: Result<()>) -> ControlFlow<SqlError> {
 /// Normalizes a query.
 pub(crate) fn query(query: &mut Query, names: &WrittenNames) -> Result<()> {
     let _ = names;
-    match query.visit(&mut Normalize { relations: 0, depth: 0 }) {
+    match query.visit(&mut Normalize::default()) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
@@ -233,9 +247,9 @@ impl UsedNames {
     }
 }
 
-/// The text of an expression as a name, cut if it is long. Writing stops at the cut, so that a huge expression costs
-/// no more than a small one.
-fn text_name(expr: &Expr) -> String {
+/// The text of an expression as a name, cut if it is long. Writing stops at the cut, and goes down a chain of operators
+/// by a loop, so that a huge expression costs no more than a small one.
+pub(super) fn text_name(expr: &Expr) -> String {
     use std::fmt::Write;
     struct Cut(String);
     impl Write for Cut {
@@ -249,11 +263,18 @@ fn text_name(expr: &Expr) -> String {
             Ok(())
         }
     }
+    let (mut first, mut rest) = (expr, Vec::new());
+    while let Expr::BinaryOp { left, op, right } = first {
+        rest.push((op, right));
+        first = left;
+    }
     let mut cut = Cut(String::new());
-    if write!(cut, "{expr}").is_err() {
+    let written = write!(cut, "{first}")
+        .and_then(|()| rest.into_iter().rev().try_for_each(|(op, right)| write!(cut, " {op} {right}")));
+    if written.is_err() {
         cut.0.push_str("...");
     }
-    cut.0
+    token_forms::shown(cut.0)
 }
 
 /// `GROUP BY ()` is one group, also of no rows; beside other keys it adds nothing.
@@ -284,7 +305,7 @@ fn group_by_all(select: &mut Select) {
     select.group_by = GroupByExpr::Expressions(keys, Vec::new());
 }
 
-fn is_computed_of_groups(expr: &Expr) -> bool {
+pub(super) fn is_computed_of_groups(expr: &Expr) -> bool {
     ast::visit_expressions(expr, |e| match e {
         Expr::Function(f) if f.over.is_some() || crate::bind::aggregates::is_aggregate(&f.name.to_string()) => {
             ControlFlow::Break(())

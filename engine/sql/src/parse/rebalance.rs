@@ -7,9 +7,9 @@
 
 use std::ops::ControlFlow;
 
-use datafusion_sql::sqlparser::ast::{BinaryOperator, Expr, Value, VisitMut, VisitorMut};
+use datafusion_sql::sqlparser::ast::{BinaryOperator, Expr, Ident, Select, SelectItem, Value, VisitMut, VisitorMut};
 
-use super::limits;
+use super::{limits, normalize};
 use crate::error::Result;
 
 /// Chains of arithmetic up to this length keep SQL's grouping from the left.
@@ -48,11 +48,29 @@ pub(crate) struct Rebalance;
 impl VisitorMut for Rebalance {
     type Break = crate::error::SqlError;
 
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
+        select.projection.iter_mut().for_each(name_chain);
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
         match rebalance(expr) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
         }
+    }
+}
+
+/// Names a select item that is a chain by its text, as long as that is as it was written.
+fn name_chain(item: &mut SelectItem) {
+    let SelectItem::UnnamedExpr(expr) = item else { return };
+    let (mut length, mut below) = (1, &*expr);
+    while let Expr::BinaryOp { left, .. } = below {
+        (length, below) = (length + 1, left);
+    }
+    if length > LOGICAL_CHAIN_MIN {
+        let alias = Ident::with_quote('"', normalize::text_name(expr));
+        *item = SelectItem::ExprWithAlias { expr: std::mem::replace(expr, placeholder()), alias };
     }
 }
 

@@ -332,3 +332,46 @@ fn slips_of_keywords_are_found() {
     refused("SELECT CASE WHEN a THEN 1 FROM t", SqlErrorKind::Syntax, "END", (1, 27));
     refused("SELECT a /* b\n/* c */\nFROM t", SqlErrorKind::Syntax, "comment", (1, 10));
 }
+
+#[test]
+fn a_long_chain_is_called_as_it_was_written() {
+    let sum = (0..200).map(|i| format!("a{i}")).collect::<Vec<_>>().join(" + ");
+    let name = |sql: &str| match one(sql).kind {
+        StatementKind::Query(query) => match *query.body {
+            SetExpr::Select(select) => match &select.projection[0] {
+                SelectItem::ExprWithAlias { alias, .. } => alias.value.clone(),
+                other => panic!("{other}"),
+            },
+            other => panic!("{other}"),
+        },
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(name(&format!("SELECT {sum} FROM t")), format!("{}...", &sum[..96]));
+    assert_eq!(name("SELECT a + b FROM t"), "a + b");
+    // So is a frame that leaves rows out.
+    for call in [
+        "sum(a) OVER (PARTITION BY b ORDER BY c ROWS BETWEEN 1 PRECEDING AND CURRENT ROW EXCLUDE TIES)",
+        "first_value(a) OVER (ORDER BY (c + 1) ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING EXCLUDE GROUP) + 1",
+    ] {
+        assert_eq!(name(&format!("SELECT {call} FROM t")), call);
+    }
+}
+
+#[test]
+fn statements_are_parsed_each_for_itself() {
+    let all = super::parse_each("SELECT 1; SELECT FROM WHERE; ; SELECT 2");
+    assert_eq!(all.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!(super::parse_each("SELECT 'a").len(), 1, "what cannot be cut into tokens is one mistake");
+}
+
+#[test]
+fn rows_are_compared_with_rows_of_their_length() {
+    for (sql, message) in [
+        ("SELECT (1, 2) = (1, 2, 3)", "a row of 2 values is compared with one of 3"),
+        ("SELECT 1 FROM t WHERE (a, b) IN ((1, 2), 3)", "a row of 2 values is compared with 3"),
+        ("SELECT (1, 2) + (3, 4)", "the operator + on rows"),
+    ] {
+        let error = parse(sql).expect_err(sql);
+        assert!(error.to_string().contains(message), "{error}");
+    }
+}

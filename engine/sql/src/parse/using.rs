@@ -12,10 +12,11 @@ use datafusion_sql::sqlparser::ast::{
     WildcardAdditionalOptions,
 };
 
+use super::asof::MARKER;
 use super::merged_columns::last;
 
 /// Names the merged columns of a SELECT, but not of queries inside of it.
-pub(super) fn qualify(select: &mut Select) {
+pub(crate) fn qualify(select: &mut Select) {
     let sides: Vec<(String, Ident)> = select.from.iter().flat_map(sides).collect();
     if sides.is_empty() {
         return;
@@ -43,6 +44,8 @@ fn sides(from: &TableWithJoins) -> Vec<(String, Ident)> {
             let known = sides.iter().position(|(name, _)| *name == column);
             let before = known.map(|index| sides.remove(index).1).or_else(|| left.clone());
             let side = match &join.join_operator {
+                // The sides of an ASOF join differ in their positions, of which the left one counts.
+                _ if is_asof(&join.relation) => before,
                 JoinOperator::Left(_) | JoinOperator::LeftOuter(_) => before,
                 _ => right.clone(),
             };
@@ -51,6 +54,10 @@ fn sides(from: &TableWithJoins) -> Vec<(String, Ident)> {
         left = None;
     }
     sides
+}
+
+fn is_asof(relation: &TableFactor) -> bool {
+    matches!(relation, TableFactor::Function { name, .. } if name.to_string() == MARKER)
 }
 
 fn using(operator: &JoinOperator) -> &[ObjectName] {
@@ -69,21 +76,22 @@ fn using(operator: &JoinOperator) -> &[ObjectName] {
 
 fn name_of(factor: &TableFactor) -> Option<Ident> {
     match factor {
-        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
-            Some(alias.name.clone())
-        }
+        TableFactor::Table { alias: Some(alias), .. }
+        | TableFactor::Derived { alias: Some(alias), .. }
+        | TableFactor::Function { alias: Some(alias), .. } => Some(alias.name.clone()),
         TableFactor::Table { name, .. } => name.0.last().and_then(ObjectNamePart::as_ident).cloned(),
         _ => None,
     }
 }
 
-/// `*` over several joins with USING as the columns of each relation, without those that were merged before it. Anything
+/// `*` over several joins with USING, or over ASOF joins with USING, as the columns of each relation, without those that were merged before it. Anything
 /// else stays.
 fn spread(item: SelectItem, from: &[TableWithJoins]) -> Vec<SelectItem> {
     let [from] = from else { return vec![item] };
     let is_plain = matches!(&item, SelectItem::Wildcard(options) if *options == WildcardAdditionalOptions::default());
     let merging = from.joins.iter().filter(|join| !using(&join.join_operator).is_empty()).count();
-    if !is_plain || merging < 2 {
+    let has_asof = from.joins.iter().any(|join| is_asof(&join.relation) && !using(&join.join_operator).is_empty());
+    if !is_plain || merging < 2 && !has_asof {
         return vec![item];
     }
     let all = |relation: &TableFactor, merged: &[ObjectName]| -> Option<SelectItem> {

@@ -13,7 +13,7 @@ use flumen_core::types::{Field, LogicalType, Schema};
 use super::node::Node;
 use super::statement::{StatementPlanner, boundedness, check_ends, unknown_column, written};
 use super::{Planned, emit};
-use crate::bind::{connector_error, tumble, unknown_connector};
+use crate::bind::{connector_error, option_error, tumble, unknown_connector};
 use crate::error::{Result, SqlError, did_you_mean, nearest};
 use crate::parse::{CreateTable, CreateView, Droppable};
 
@@ -54,9 +54,9 @@ impl StatementPlanner<'_> {
         // Both ends check the options they know; a connector that does both is asked as a source first.
         match (source, sink) {
             (Some(source), _) => {
-                source.validate(&options, &schema).map(|_| ()).map_err(|e| connector_error(&e, &connector))
+                source.validate(&options, &schema).map(|_| ()).map_err(|e| option_error(&e, &connector, &options))
             }
-            (None, Some(sink)) => sink.validate(&options, &schema).map_err(|e| connector_error(&e, &connector)),
+            (None, Some(sink)) => sink.validate(&options, &schema).map_err(|e| option_error(&e, &connector, &options)),
             (None, None) => Ok(()),
         }
         .or_else(|as_source| match (source, sink) {
@@ -93,7 +93,7 @@ impl StatementPlanner<'_> {
                 .with_hint("write CAST(NULL AS a_type)"));
         }
         check_distinct(&schema.fields)?;
-        sink.validate(&options, &schema).map_err(|e| connector_error(&e, &connector))?;
+        sink.validate(&options, &schema).map_err(|e| option_error(&e, &connector, &options))?;
         let columns = (0..schema.fields.len()).map(Expr::Column).collect();
         let node = node.project(columns, schema.fields.clone());
         let table = CatalogTable { name, schema: Arc::new(schema), watermark: None, connector, options };

@@ -133,6 +133,12 @@ fn operator_spec(node: &Node) -> OperatorSpec {
             operator.memory_weight_bytes = weight;
             operator
         }
+        Op::AsofJoin(spec) => {
+            let weight: u64 = node.inputs.iter().map(|input| memory(input.node.rows, &input.node.schema)).sum();
+            let mut operator = OperatorSpec::new(spec, inputs, output);
+            operator.memory_weight_bytes = weight;
+            operator
+        }
         Op::Sort(spec) => {
             let rows = match spec.fetch {
                 Some(n) => (n.saturating_add(spec.offset)) as f64,

@@ -41,8 +41,8 @@ fn write_node(node: &Node, via: Option<(&Partitioner, &Node)>, head: &str, inden
     for (index, input) in node.inputs.iter().enumerate() {
         let (branch, below) = if index == last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
         let role = match (&node.op, index) {
-            (Op::Join(_), 0) => "build: ",
-            (Op::Join(_), _) => "probe: ",
+            (Op::Join(_) | Op::AsofJoin(_), 0) => "build: ",
+            (Op::Join(_) | Op::AsofJoin(_), _) => "probe: ",
             _ => "",
         };
         let head = format!("{indent}{branch}{role}");
@@ -93,6 +93,8 @@ pub(crate) fn title(node: &Node) -> String {
         Op::Windowed { .. } => "Window".to_owned(),
         Op::Tumbling(spec) => format!("{}WindowAggregate", phase(spec.phase)),
         Op::Join(spec) => join_title(spec),
+        Op::AsofJoin(spec) if spec.outer => "LeftAsofJoin".to_owned(),
+        Op::AsofJoin(_) => "AsofJoin".to_owned(),
         Op::WindowFunctions(_) => "WindowFunctions".to_owned(),
         Op::Sort(spec) if spec.fetch.is_some() => "TopN".to_owned(),
         Op::Sort(_) => "Sort".to_owned(),
@@ -222,6 +224,21 @@ fn describe(node: &Node) -> String {
                 let _ = write!(text, " publishes #{id}");
             }
             text
+        }
+        Op::AsofJoin(spec) => {
+            let (build, probe) = (&node.inputs[0].node.schema, &node.inputs[1].node.schema);
+            let op = match (spec.forward, spec.strict) {
+                (false, false) => ">=",
+                (false, true) => ">",
+                (true, false) => "<=",
+                (true, true) => "<",
+            };
+            let keys = spec.probe_keys.iter().zip(&spec.build_keys).map(|(p, b)| (*p, "=", *b));
+            let pairs: Vec<String> = keys
+                .chain([(spec.probe_position, op, spec.build_position)])
+                .map(|(p, op, b)| format!("{} {op} {}", probe.fields[p].name, build.fields[b].name))
+                .collect();
+            format!("{title} on ({})", pairs.join(" AND "))
         }
         Op::WindowFunctions(spec) => {
             let empty = Schema::new(Vec::new());

@@ -68,13 +68,13 @@ pub(crate) fn translate(expr: &LogicalExpr, schema: &DFSchema) -> Result<Expr> {
         }
         LogicalExpr::SimilarTo(_) => Err(SqlError::unsupported("SIMILAR TO").about("SIMILAR")),
         LogicalExpr::Between(between) => {
-            let value = || translate(&between.expr, schema);
-            let (low, high) = (translate(&between.low, schema)?, translate(&between.high, schema)?);
             let (first, second, joined) = if between.negated { ("lt", "gt", "or") } else { ("ge", "le", "and") };
-            let args = vec![
-                Expr::call(first, vec![value()?, low], LogicalType::Boolean),
-                Expr::call(second, vec![value()?, high], LogicalType::Boolean),
-            ];
+            let compared = |function: &str, bound: &LogicalExpr| -> Result<Expr> {
+                let args = vec![translate(&between.expr, schema)?, translate(bound, schema)?];
+                let args = in_one_width(args, &[&between.expr, bound], schema)?;
+                Ok(Expr::call(function, args, LogicalType::Boolean))
+            };
+            let args = vec![compared(first, &between.low)?, compared(second, &between.high)?];
             Ok(Expr::call(joined, args, LogicalType::Boolean))
         }
         LogicalExpr::Case(case) => {
@@ -178,6 +178,19 @@ pub(crate) fn typed(expr: Expr, from: &LogicalType, to: &LogicalType) -> Expr {
     }
 }
 
+/// Integers of several widths in the widest. The binder has seen to that where it put a comparison together; rules that put
+/// one together later (of keys, or of a subquery's value) have not.
+fn in_one_width(args: Vec<Expr>, exprs: &[&LogicalExpr], schema: &DFSchema) -> Result<Vec<Expr>> {
+    let types = exprs.iter().map(|e| logical_type(e, schema)).collect::<Result<Vec<_>>>()?;
+    let is_signed =
+        |t: &LogicalType| matches!(t, LogicalType::Int8 | LogicalType::Int16 | LogicalType::Int32 | LogicalType::Int64);
+    if !types.iter().all(is_signed) {
+        return Ok(args);
+    }
+    let Some(widest) = types.iter().max_by_key(|t| t.fixed_width()) else { return Ok(args) };
+    Ok(args.into_iter().zip(&types).map(|(arg, from)| typed(arg, from, widest)).collect())
+}
+
 fn translate_binary(binary: &BinaryExpr, schema: &DFSchema) -> Result<Expr> {
     let chain = |op: Operator, function: &str| {
         let mut args = Vec::new();
@@ -216,7 +229,10 @@ fn translate_binary(binary: &BinaryExpr, schema: &DFSchema) -> Result<Expr> {
         Operator::StringConcat => "concat",
         other => return Err(SqlError::unsupported(format!("the operator {other}"))),
     };
-    let args = vec![translate(&binary.left, schema)?, translate(&binary.right, schema)?];
+    let mut args = vec![translate(&binary.left, schema)?, translate(&binary.right, schema)?];
+    if binary.op.supports_propagation() {
+        args = in_one_width(args, &[&binary.left, &binary.right], schema)?;
+    }
     let return_type = match binary.op {
         op if op.is_numerical_operators() || op == Operator::StringConcat => {
             let whole = LogicalExpr::BinaryExpr(binary.clone());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use flumen_core::expr::{Expr, Literal};
 use flumen_core::graph::Partitioner;
 use flumen_core::spec::connector::{SinkSpec, SourceSpec};
-use flumen_core::spec::relational::{ExpandSpec, HashAggregateSpec, HashJoinSpec, LimitSpec, SortSpec};
+use flumen_core::spec::relational::{AsofJoinSpec, ExpandSpec, HashAggregateSpec, HashJoinSpec, LimitSpec, SortSpec};
 use flumen_core::spec::streaming::{TumblingAggregateSpec, WatermarkSpec};
 use flumen_core::spec::window::WindowFunctionsSpec;
 use flumen_core::types::{Field, LogicalType, Schema, SchemaRef};
@@ -43,6 +43,7 @@ pub(crate) enum Op {
         offset_ms: i64,
     },
     Join(HashJoinSpec),
+    AsofJoin(AsofJoinSpec),
     WindowFunctions(WindowFunctionsSpec),
     Sort(SortSpec),
     Limit(LimitSpec),
@@ -126,6 +127,11 @@ impl Node {
             });
             return Self { op: Op::Join(spec), schema, ..self };
         }
+        if let (Op::AsofJoin(spec), Some(columns)) = (&self.op, plain_columns(&expressions)) {
+            let mut spec = spec.clone();
+            spec.projection = columns.iter().map(|&c| spec.projection[c]).collect();
+            return Self { op: Op::AsofJoin(spec), schema, ..self };
+        }
         if let (Op::WindowFunctions(spec), Some(columns)) = (&self.op, plain_columns(&expressions)) {
             let mut spec = spec.clone();
             spec.projection = columns.iter().map(|&c| spec.projection[c]).collect();
@@ -163,7 +169,12 @@ impl Node {
     /// Whether the columns of the output take their names from the output's schema.
     pub(crate) fn names_its_output(&self) -> bool {
         match &self.op {
-            Op::Project { .. } | Op::Expand(_) | Op::Join(_) | Op::WindowFunctions(_) | Op::Values { .. } => true,
+            Op::Project { .. }
+            | Op::Expand(_)
+            | Op::Join(_)
+            | Op::AsofJoin(_)
+            | Op::WindowFunctions(_)
+            | Op::Values { .. } => true,
             Op::Aggregate(spec) => spec.phase != flumen_core::spec::relational::AggregatePhase::Local,
             _ => false,
         }

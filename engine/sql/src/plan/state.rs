@@ -5,6 +5,8 @@
 use flumen_core::spec::relational::AggregateCall;
 use flumen_core::types::{DECIMAL_PRECISION_MAX, Field, LogicalType};
 
+use crate::bind::aggregates::takes_pairs;
+
 /// State columns of one aggregate.
 pub(crate) fn state_fields(call: &AggregateCall) -> Vec<Field> {
     let count = || Field::new("count", LogicalType::Int64, false);
@@ -16,6 +18,12 @@ pub(crate) fn state_fields(call: &AggregateCall) -> Vec<Field> {
         }
         "bool_and" | "every" | "bool_or" => {
             ["false", "true"].map(|name| Field::new(name, LogicalType::Int64, false)).into()
+        }
+        "concat_ordered" => vec![Field::new("texts", LogicalType::Binary, true)],
+        pairs if takes_pairs(pairs) => {
+            let sums = ["mean_x", "mean_y", "squares_x", "squares_y", "products"];
+            let doubles = sums.map(|name| Field::new(name, LogicalType::Float64, false));
+            std::iter::once(count()).chain(doubles).collect()
         }
         "avg" | "mean" => {
             let sum = match call.arg_types.first() {

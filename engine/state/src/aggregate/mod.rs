@@ -12,8 +12,12 @@
 //! A fresh state is all zero bytes in every function, so new groups need no initialization.
 
 mod active;
+#[cfg(test)]
+mod argument_tests;
+mod bits;
 mod boolean;
 mod bytes;
+mod concat;
 mod count;
 mod extreme;
 mod mean;
@@ -23,6 +27,7 @@ mod ordered;
 mod pick;
 mod presence;
 mod registry;
+mod regression;
 mod sum;
 #[cfg(test)]
 mod tests;

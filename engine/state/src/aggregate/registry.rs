@@ -6,14 +6,17 @@ use std::sync::Arc;
 use flumen_core::spec::relational::AggregateCall;
 use flumen_core::types::{DECIMAL_PRECISION_MAX, Field, LogicalType};
 
+use super::bits::{BitFold, BitOperator};
 use super::boolean::{BooleanFold, Connective};
 use super::bytes::{Keep, KeptBytes};
+use super::concat::Concat;
 use super::count::Count;
 use super::extreme::{Direction, Extreme};
 use super::mean::Mean;
 use super::moments::{Moment, Moments};
 use super::numbers::scale_of;
 use super::pick::{Pick, Which};
+use super::regression::{Pairs, Regression};
 use super::sum::{ExactSum, FloatSum};
 use super::{Accumulator, AccumulatorContext, type_list};
 use crate::error::{Result, StateError};
@@ -42,6 +45,10 @@ enum BuiltIn {
     Pick(Which),
     Boolean(Connective),
     Moment(Moment),
+    Bits(BitOperator),
+    Regression(Regression),
+    /// Texts by the number beside them.
+    Concat,
 }
 
 const fn moment(sample: bool, root: bool) -> BuiltIn {
@@ -67,6 +74,22 @@ const BUILT_IN: &[(&str, BuiltIn)] = &[
     ("stddev", moment(true, true)),
     ("stddev_samp", moment(true, true)),
     ("stddev_pop", moment(false, true)),
+    ("bit_and", BuiltIn::Bits(BitOperator::And)),
+    ("bit_or", BuiltIn::Bits(BitOperator::Or)),
+    ("bit_xor", BuiltIn::Bits(BitOperator::Xor)),
+    ("corr", BuiltIn::Regression(Regression::Correlation)),
+    ("covar_pop", BuiltIn::Regression(Regression::Covariance)),
+    ("covar_samp", BuiltIn::Regression(Regression::SampleCovariance)),
+    ("regr_slope", BuiltIn::Regression(Regression::Slope)),
+    ("regr_intercept", BuiltIn::Regression(Regression::Intercept)),
+    ("regr_r2", BuiltIn::Regression(Regression::Determination)),
+    ("regr_count", BuiltIn::Regression(Regression::Count)),
+    ("regr_avgx", BuiltIn::Regression(Regression::MeanX)),
+    ("regr_avgy", BuiltIn::Regression(Regression::MeanY)),
+    ("regr_sxx", BuiltIn::Regression(Regression::SquaresX)),
+    ("regr_syy", BuiltIn::Regression(Regression::SquaresY)),
+    ("regr_sxy", BuiltIn::Regression(Regression::Products)),
+    ("concat_ordered", BuiltIn::Concat),
 ];
 
 fn is_number(data_type: &LogicalType) -> bool {
@@ -87,9 +110,18 @@ impl AggregateFunction for BuiltIn {
         if matches!(self, Self::Count) {
             return Some(LogicalType::Int64);
         }
-        let [arg] = args else { return None };
+        let arg = match (self, args) {
+            (Self::Regression(what), [y, x]) => {
+                let returns = if *what == Regression::Count { LogicalType::Int64 } else { LogicalType::Float64 };
+                return (is_number(y) && is_number(x)).then_some(returns);
+            }
+            (Self::Concat, [LogicalType::Utf8, LogicalType::Int64]) => return Some(LogicalType::Utf8),
+            (_, [arg]) => arg,
+            _ => return None,
+        };
         match self {
-            Self::Count => None,
+            Self::Count | Self::Regression(_) | Self::Concat => None,
+            Self::Bits(_) => arg.is_integer().then(|| arg.clone()),
             Self::Sum => match arg {
                 LogicalType::Int64 | LogicalType::UInt64 => Some(decimal(0)),
                 integer if integer.is_integer() => Some(LogicalType::Int64),
@@ -120,7 +152,14 @@ impl AggregateFunction for BuiltIn {
         if matches!(self, Self::Count) {
             return if *returns == LogicalType::Int64 { Ok(Box::new(Count::new(context))) } else { Err(unsupported()) };
         }
-        let [arg] = call.arg_types.as_slice() else { return Err(unsupported()) };
+        let arg = match (self, call.arg_types.as_slice()) {
+            (Self::Regression(what), [y, x]) if self.return_type(&call.arg_types).as_ref() == Some(returns) => {
+                return Ok(Box::new(Pairs::new(*what, y, x, context)));
+            }
+            (Self::Concat, [_, _]) if *returns == LogicalType::Utf8 => return Ok(Box::new(Concat::new(context))),
+            (_, [arg]) => arg,
+            _ => return Err(unsupported()),
+        };
         let same_scale = scale_of(arg) == scale_of(returns);
         let exact = |data_type: &LogicalType| is_number(data_type) && !data_type.is_float();
         Ok(match self {
@@ -132,7 +171,8 @@ impl AggregateFunction for BuiltIn {
             Self::Mean if returns.is_float() || (exact(arg) && exact(returns)) => {
                 Box::new(Mean::new(arg, returns.clone(), context))
             }
-            Self::Extreme(_) | Self::Pick(_) if returns != arg => return Err(unsupported()),
+            Self::Extreme(_) | Self::Pick(_) | Self::Bits(_) if returns != arg => return Err(unsupported()),
+            Self::Bits(operator) => Box::new(BitFold::new(*operator, arg.clone(), context)),
             Self::Extreme(direction) => match code_width(arg) {
                 None => Box::new(KeptBytes::new(Keep::Extreme(*direction), arg.clone(), context)),
                 Some(16) => Box::new(Extreme::<u128>::new(*direction, arg.clone(), context)),

@@ -62,6 +62,10 @@ fn the_first_error_ends_it_unless_told_otherwise() {
     let text = "SELECT 1 AS a; SELECT nope; SELECT 2 AS b";
     check(&run(data.path(), &["-q", "-c", text]), 1, "a\n1\n", &["there is no column \"nope\""]);
     check(&run(data.path(), &["-q", "--keep-going", "-c", text]), 1, "a\n1\nb\n2\n", &["\"nope\""]);
+    // A mistake of grammar is told before anything is done, but only where the first error ends it.
+    let text = "SELECT 1 AS a; SELECT FROM WHERE; SELECT 2 AS b";
+    check(&run(data.path(), &["-q", "-c", text]), 1, "", &["syntax error"]);
+    check(&run(data.path(), &["-q", "--keep-going", "-c", text]), 1, "a\n1\nb\n2\n", &["syntax error"]);
     // A statement that fails before its first row leaves no half of a document.
     for format in ["csv", "json", "box"] {
         let output = run(data.path(), &["-q", "--format", format, "-c", "SELECT id / (id - id) FROM 'orders.csv'"]);

@@ -8,7 +8,7 @@ use flumen_core::expr::{Literal, Value};
 use flumen_core::spec::OperatorSpec;
 use flumen_core::spec::relational::{AggregateCall, SortKey};
 use flumen_core::spec::window::{
-    Count, Frame, FrameBound, FrameUnits, Position, Shift, WindowCall, WindowFunction, WindowFunctionsSpec,
+    Count, Exclusion, Frame, FrameBound, FrameUnits, Position, Shift, WindowCall, WindowFunction, WindowFunctionsSpec,
 };
 use flumen_core::types::{Field, LogicalType, Schema, SchemaRef};
 use std::sync::Arc;
@@ -78,7 +78,7 @@ fn int(n: i64) -> Literal {
 }
 
 fn frame(units: FrameUnits, start: FrameBound, end: FrameBound) -> Frame {
-    Frame { units, start, end }
+    Frame { units, start, end, exclude: Exclusion::NoOthers }
 }
 
 /// Every kind of frame; those of ranges only where there is one order key.
@@ -99,7 +99,12 @@ fn frames() -> Vec<Frame> {
             frame(units, Preceding(int(50)), Following(int(40))),
             frame(units, Following(int(3)), Following(int(1))),
         ]);
+        for exclude in [Exclusion::CurrentRow, Exclusion::Group, Exclusion::Ties] {
+            all.push(Frame { exclude, ..frame(units, Preceding(int(2)), Following(int(3))) });
+            all.push(Frame { exclude, ..frame(units, Following(int(1)), UnboundedFollowing) });
+        }
     }
+    all.push(Frame { exclude: Exclusion::Ties, ..Frame::whole_partition() });
     all
 }
 

@@ -4,7 +4,9 @@ use std::cmp::Ordering;
 
 use flumen_core::expr::{Literal, Value};
 use flumen_core::spec::relational::SortKey;
-use flumen_core::spec::window::{Count, Frame, FrameBound, FrameUnits, Position, Shift, WindowCall, WindowFunction};
+use flumen_core::spec::window::{
+    Count, Exclusion, Frame, FrameBound, FrameUnits, Position, Shift, WindowCall, WindowFunction,
+};
 
 use super::{B, F, ID, O, P, S, V};
 
@@ -209,6 +211,12 @@ impl Partition<'_> {
         let inside = |at: &usize| {
             self.is_inside(row, *at, &frame.start, frame.units, true)
                 && self.is_inside(row, *at, &frame.end, frame.units, false)
+                && !match frame.exclude {
+                    Exclusion::NoOthers => false,
+                    Exclusion::CurrentRow => *at == row,
+                    Exclusion::Group => self.groups[*at] == self.groups[row],
+                    Exclusion::Ties => self.groups[*at] == self.groups[row] && *at != row,
+                }
         };
         (0..self.rows.len()).filter(inside).collect()
     }

@@ -307,13 +307,15 @@ fn is_aggregated(plan: &LogicalPlan) -> bool {
 }
 
 /// Whether a subquery with parameters has what the library's way of pulling conditions up is not right for, or does not
-/// do: window functions and LIMIT, which go over other rows then; DISTINCT and UNION, whose rows are as wide as they are;
+/// do: window functions and LIMIT, which go over other rows then; conditions inside of a query in FROM; DISTINCT and UNION, whose rows are as wide as they are;
 /// outer joins; and subqueries with parameters of their own.
 fn needs_keys(plan: &LogicalPlan) -> Result<bool> {
     let mut found = false;
     plan.apply(|node| {
         let is_sensitive = match node {
             LogicalPlan::Window(_) | LogicalPlan::Limit(_) | LogicalPlan::Distinct(_) | LogicalPlan::Union(_) => true,
+            // A query in FROM gives the columns that it selects, not those that its conditions need.
+            LogicalPlan::SubqueryAlias(_) => true,
             LogicalPlan::Join(join) => join.join_type != JoinType::Inner,
             _ => false,
         };

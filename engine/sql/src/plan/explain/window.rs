@@ -2,7 +2,7 @@
 
 use flumen_core::spec::relational::AggregatePhase;
 use flumen_core::spec::window::{
-    Count, Frame, FrameBound, FrameUnits, Position, Shift, WindowCall, WindowFunction, WindowFunctionsSpec,
+    Count, Exclusion, Frame, FrameBound, FrameUnits, Position, Shift, WindowCall, WindowFunction, WindowFunctionsSpec,
 };
 use flumen_core::types::Schema;
 
@@ -79,5 +79,11 @@ fn frame_text(frame: &Frame) -> String {
         FrameBound::Following(offset) => format!("{} FOLLOWING", literal_text(offset)),
         FrameBound::UnboundedFollowing => "UNBOUNDED FOLLOWING".to_owned(),
     };
-    format!(" {units} {}..{}", bound(&frame.start), bound(&frame.end))
+    let exclude = match frame.exclude {
+        Exclusion::NoOthers => "",
+        Exclusion::CurrentRow => " EXCLUDE CURRENT ROW",
+        Exclusion::Group => " EXCLUDE GROUP",
+        Exclusion::Ties => " EXCLUDE TIES",
+    };
+    format!(" {units} {}..{}{exclude}", bound(&frame.start), bound(&frame.end))
 }

@@ -16,7 +16,7 @@ use flumen_core::types::{Field, LogicalType, Schema, SchemaRef};
 use super::super::expr::{logical_type, translate};
 use super::super::node::{Node, Op, plain_columns, substitute};
 use super::super::state::state_fields;
-use crate::bind::aggregates::AggregateFunction;
+use crate::bind::aggregates::{AggregateFunction, takes_pairs};
 use crate::bind::types::logical;
 use crate::error::{Result, SqlError};
 use crate::optimize::{estimate, grouping};
@@ -179,7 +179,7 @@ pub(super) fn aggregate_call(
     let is_constant = |a: &LogicalExpr| matches!(a, LogicalExpr::Literal(v, _) if !v.is_null());
     let counts_rows = name == "count" && !distinct && params.args.iter().all(is_constant);
     let args: &[LogicalExpr] = if counts_rows { &[] } else { &params.args };
-    if args.len() > 1 {
+    if args.len() > 1 && !takes_pairs(name) {
         return Err(SqlError::unsupported(format!("{name} of several columns")).about(name));
     }
     Ok(AggregateCall {

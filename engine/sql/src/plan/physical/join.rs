@@ -191,7 +191,7 @@ impl PhysicalPlanner<'_> {
 }
 
 /// The type that two keys are compared in.
-fn common_type(left: &LogicalType, right: &LogicalType) -> Option<LogicalType> {
+pub(super) fn common_type(left: &LogicalType, right: &LogicalType) -> Option<LogicalType> {
     use LogicalType as T;
     let is_signed = |t: &T| matches!(t, T::Int8 | T::Int16 | T::Int32 | T::Int64);
     match (left, right) {

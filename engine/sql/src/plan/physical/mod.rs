@@ -5,6 +5,7 @@
 //! ordered result is sorted in one subtask, after each subtask has cut its part to what a LIMIT can use.
 
 mod aggregate;
+mod asof;
 mod distinct;
 mod grouping_sets;
 mod join;
@@ -25,6 +26,7 @@ use flumen_core::types::{Field, LogicalType, Schema};
 use super::PlanOptions;
 use super::expr::translate;
 use super::node::{Input, Node, Op};
+use crate::bind::asof::AsofNode;
 use crate::bind::tumble::TumbleNode;
 use crate::bind::types::logical_field;
 use crate::error::{Result, SqlError};
@@ -98,6 +100,9 @@ impl<'a> PhysicalPlanner<'a> {
                 let node = extension.node.as_any();
                 if let Some(tumble) = node.downcast_ref::<TumbleNode>() {
                     return self.tumble(tumble);
+                }
+                if let Some(join) = node.downcast_ref::<AsofNode>() {
+                    return self.asof(join);
                 }
                 match node.downcast_ref::<BagOperation>() {
                     Some(operation) => self.bag_operation(operation),

@@ -14,15 +14,16 @@ use flumen_core::expr::{Expr, Literal, Value};
 use flumen_core::graph::Partitioner;
 use flumen_core::spec::relational::{AggregateCall, SortKey};
 use flumen_core::spec::window::{
-    Count, Frame, FrameBound, FrameUnits, Position, Shift, WindowCall, WindowFunction, WindowFunctionsSpec,
+    Count, Exclusion, Frame, FrameBound, FrameUnits, Position, Shift, WindowCall, WindowFunction, WindowFunctionsSpec,
 };
 use flumen_core::types::{Field, LogicalType, Schema};
 
 use super::super::expr::{literal, logical_type, translate};
 use super::super::node::{Node, Op};
-use crate::bind::aggregates::{AggregateFunction, AggregateKind};
+use crate::bind::aggregates::{AggregateFunction, AggregateKind, takes_pairs};
 use crate::bind::windows::{WindowFunction as BoundFunction, WindowKind};
 use crate::error::{Result, SqlError};
+use crate::parse::token_forms;
 
 use super::{PhysicalPlanner, fields, nullable};
 
@@ -46,7 +47,9 @@ impl PhysicalPlanner<'_> {
         let mut groups: Vec<Group> = Vec::new();
         for (index, expr) in window.window_expr.iter().enumerate() {
             let call = call_of(expr)?;
-            let partition_by = inputs.columns(&call.params.partition_by)?;
+            let keys: Vec<LogicalExpr> =
+                call.params.partition_by.iter().filter(|key| left_out(key).is_none()).cloned().collect();
+            let partition_by = inputs.columns(&keys)?;
             let order_by = inputs.order(call)?;
             let function = inputs.function(call, &out[kept + index].data_type)?;
             let call = WindowCall { function, return_type: out[kept + index].data_type.clone() };
@@ -104,6 +107,15 @@ fn call_of(expr: &LogicalExpr) -> Result<&LogicalCall> {
         LogicalExpr::Alias(alias) => call_of(&alias.expr),
         LogicalExpr::WindowFunction(call) => Ok(call),
         other => Err(SqlError::internal(format!("{other} is not a window function"))),
+    }
+}
+
+/// What the frame leaves out, if this partition key says it ([`token_forms`]).
+fn left_out(key: &LogicalExpr) -> Option<&str> {
+    match key {
+        LogicalExpr::Literal(ScalarValue::Utf8(Some(text)), _) => token_forms::exclusion(text),
+        LogicalExpr::Alias(alias) => left_out(&alias.expr),
+        _ => None,
     }
 }
 
@@ -251,7 +263,7 @@ impl<'a> Inputs<'a> {
         let is_constant = |arg: &LogicalExpr| matches!(arg, LogicalExpr::Literal(value, _) if !value.is_null());
         let counts_rows = name == "count" && params.args.iter().all(is_constant);
         let args: &[LogicalExpr] = if counts_rows { &[] } else { &params.args };
-        if args.len() > 1 {
+        if args.len() > 1 && !takes_pairs(call.fun.name()) {
             return Err(SqlError::unsupported(format!("{name} of several columns")).about(name));
         }
         let schema = self.window.input.schema();
@@ -285,7 +297,13 @@ impl<'a> Inputs<'a> {
                 WindowFrameBound::Following(offset) => FrameBound::Following(frame_offset(offset, key.as_ref())?),
             })
         };
-        let frame = Frame { units, start: bound(&frame.start_bound)?, end: bound(&frame.end_bound)? };
+        let exclude = match params.partition_by.iter().find_map(left_out) {
+            Some("CURRENT ROW") => Exclusion::CurrentRow,
+            Some("GROUP") => Exclusion::Group,
+            Some("TIES") => Exclusion::Ties,
+            _ => Exclusion::NoOthers,
+        };
+        let frame = Frame { units, start: bound(&frame.start_bound)?, end: bound(&frame.end_bound)?, exclude };
         let backwards = match (&frame.start, &frame.end) {
             (FrameBound::CurrentRow, FrameBound::Preceding(_)) => Some("CURRENT ROW to a row before"),
             (FrameBound::Following(_), FrameBound::Preceding(_) | FrameBound::CurrentRow) => {

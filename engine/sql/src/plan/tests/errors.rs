@@ -246,3 +246,17 @@ fn mistakes_of_meaning_are_no_internal_errors() {
         assert!(Session::tpch(1).try_run(sql).is_err(), "{sql}");
     }
 }
+
+#[test]
+fn places_are_those_of_what_is_meant() {
+    // Not the same name in SUM.
+    check(
+        "SELECT sum(a) FROM TABLE(TUMBLE(TABLE 'f.parquet', DESCRIPTOR(a), INTERVAL '1' SECOND)) GROUP BY window_end",
+        "DESCRIPTOR names a, which is Int32 and not a TIMESTAMP",
+        (1, 63),
+        None,
+    );
+    let nope = "there is no column \"nope\"";
+    check("SELECT * REPLACE (1 AS nope) FROM (SELECT 1 AS nop) t", nope, (1, 24), Some("did you mean \"nop\"?"));
+    check("SELECT * EXCLUDE (nope) FROM (SELECT 1 AS nop) t", nope, (1, 19), Some("did you mean \"nop\"?"));
+}
