@@ -31,7 +31,7 @@ const TYPES: [&str; 18] = [
 ];
 
 /// Functions of other engines that are known here by name alone.
-const AGGREGATES: [&str; 6] = ["string_agg", "listagg", "array_agg", "corr", "covar_pop", "covar_samp"];
+const AGGREGATES: [&str; 5] = ["string_agg", "listagg", "corr", "covar_pop", "covar_samp"];
 
 /// The refusal of a function that is known by name; `None` for any other.
 pub(crate) fn planned_function(name: &str) -> Option<SqlError> {
@@ -59,9 +59,6 @@ pub(crate) fn unknown_type(name: &str) -> SqlError {
 pub(crate) fn not_implemented(message: &str) -> SqlError {
     if let Some(name) = after(message, "Unsupported SQL type ") {
         return unknown_type(name.trim_end_matches('.'));
-    }
-    if message.contains("array literal") {
-        return SqlError::unsupported("constants of arrays").about("[");
     }
     SqlError::unsupported(lower_first(&sql_types(message)))
 }
@@ -119,6 +116,10 @@ pub(crate) fn reworded(message: &str) -> SqlError {
         let message = "aggregate functions are not allowed in the WHERE clause";
         let subject = Subject::Call { functions: aggregates::names(), after: Some("WHERE") };
         return SqlError::invalid(message).about_subject(subject).with_hint("HAVING is the condition on groups");
+    }
+    if let Some(name) = after(text, "Field ").and_then(|rest| rest.strip_suffix(" not found in struct")) {
+        let error = SqlError::new(SqlErrorKind::Unknown, format!("the struct has no field {name:?}"));
+        return error.about(name.to_owned()).with_hint("DESCRIBE shows the fields of a column's type");
     }
     if let Some(error) = types_apart(text).or_else(|| nested(text)) {
         return error;

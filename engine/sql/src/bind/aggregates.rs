@@ -14,6 +14,9 @@ use super::arithmetic::as_decimal;
 /// replaces it (`optimize::grouping`).
 pub(crate) const GROUPING: &str = "grouping";
 
+/// The engine's name of the aggregate whose value is the list of its values.
+pub(crate) const ARRAY_AGG: &str = "array_agg";
+
 /// An aggregate function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum AggregateKind {
@@ -28,6 +31,8 @@ pub(crate) enum AggregateKind {
     Boolean,
     /// Variances and standard deviations.
     Moment,
+    /// All values, as a list.
+    List,
     /// What a row is grouped without.
     Grouping,
     /// By the order of the group's rows; a rule replaces it (`optimize::ordered_set`).
@@ -48,7 +53,7 @@ pub(crate) enum Ordered {
 }
 
 /// By name; the engine knows them by the same names.
-const ALL: [(&str, AggregateKind); 30] = [
+const ALL: [(&str, AggregateKind); 32] = [
     ("count", AggregateKind::Count),
     ("sum", AggregateKind::Sum),
     ("avg", AggregateKind::Avg),
@@ -65,6 +70,8 @@ const ALL: [(&str, AggregateKind); 30] = [
     ("stddev", AggregateKind::Moment),
     ("stddev_samp", AggregateKind::Moment),
     ("stddev_pop", AggregateKind::Moment),
+    (ARRAY_AGG, AggregateKind::List),
+    ("list", AggregateKind::List),
     (GROUPING, AggregateKind::Grouping),
     ("median", AggregateKind::Ordered(Ordered::Median)),
     ("quantile_cont", AggregateKind::Ordered(Ordered::QuantileCont)),
@@ -98,6 +105,7 @@ impl AggregateKind {
             Self::Count => T::Int64,
             Self::Grouping => T::Int32,
             Self::Min | Self::Max | Self::AnyValue => arg.clone(),
+            Self::List => T::List(Arc::new(Field::new_list_field(arg.clone(), true))),
             Self::Ordered(Ordered::Median | Ordered::QuantileCont) => match arg {
                 number if number.is_numeric() || *number == T::Null => T::Float64,
                 other => {

@@ -12,12 +12,15 @@ mod dialect;
 pub(crate) mod limits;
 mod merged_columns;
 mod named_windows;
+mod nested;
 pub(crate) mod normalize;
 pub(crate) mod rebalance;
 mod slips;
 mod statement;
+mod struct_type;
 #[cfg(test)]
 mod tests;
+pub(crate) mod unnest;
 mod unread;
 mod using;
 
@@ -46,6 +49,7 @@ fn parse_here(sql: &str) -> Result<Vec<Statement>> {
         SqlError::new(SqlErrorKind::Syntax, lower_first(&e.message)).at(place).locate(&[], sql)
     })?;
     limits::check_depth(&tokens).map_err(|e| e.locate(&tokens, sql))?;
+    struct_type::with_angles(&mut tokens);
     let names = normalize::WrittenNames::lower(&mut tokens);
     let names = Arc::new(names);
     let mut statements = Vec::new();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use flumen_core::expr::{Expr, Literal};
 use flumen_core::graph::Partitioner;
 use flumen_core::spec::connector::{SinkSpec, SourceSpec};
-use flumen_core::spec::relational::{ExpandSpec, HashAggregateSpec, HashJoinSpec, LimitSpec, SortSpec};
+use flumen_core::spec::relational::{ExpandSpec, HashAggregateSpec, HashJoinSpec, LimitSpec, SortSpec, UnnestSpec};
 use flumen_core::spec::streaming::{TumblingAggregateSpec, WatermarkSpec};
 use flumen_core::spec::window::WindowFunctionsSpec;
 use flumen_core::types::{Field, LogicalType, Schema, SchemaRef};
@@ -42,6 +42,8 @@ pub(crate) enum Op {
         size_ms: i64,
         offset_ms: i64,
     },
+    /// Each row once for each item of its lists.
+    Unnest(UnnestSpec),
     Join(HashJoinSpec),
     WindowFunctions(WindowFunctionsSpec),
     Sort(SortSpec),
@@ -163,7 +165,12 @@ impl Node {
     /// Whether the columns of the output take their names from the output's schema.
     pub(crate) fn names_its_output(&self) -> bool {
         match &self.op {
-            Op::Project { .. } | Op::Expand(_) | Op::Join(_) | Op::WindowFunctions(_) | Op::Values { .. } => true,
+            Op::Project { .. }
+            | Op::Expand(_)
+            | Op::Unnest(_)
+            | Op::Join(_)
+            | Op::WindowFunctions(_)
+            | Op::Values { .. } => true,
             Op::Aggregate(spec) => spec.phase != flumen_core::spec::relational::AggregatePhase::Local,
             _ => false,
         }

@@ -122,6 +122,7 @@ cases!(
     grouping_sets,
     insert,
     joins,
+    nested,
     null_logic,
     order_and_limit,
     set_operations,

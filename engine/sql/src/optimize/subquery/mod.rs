@@ -314,6 +314,8 @@ fn needs_keys(plan: &LogicalPlan) -> Result<bool> {
     plan.apply(|node| {
         let is_sensitive = match node {
             LogicalPlan::Window(_) | LogicalPlan::Limit(_) | LogicalPlan::Distinct(_) | LogicalPlan::Union(_) => true,
+            // Its rows are made of the parameter.
+            LogicalPlan::Unnest(_) => true,
             LogicalPlan::Join(join) => join.join_type != JoinType::Inner,
             _ => false,
         };
