@@ -33,6 +33,7 @@ impl Sums {
             args: Vec::new(),
             arg_types: vec![LogicalType::Int64],
             distinct: false,
+            order_by: Vec::new(),
             filter: None,
             return_type: LogicalType::Decimal { precision: 38, scale: 0 },
         };

@@ -39,6 +39,7 @@ impl State {
                 args: Vec::new(),
                 arg_types: vec![LogicalType::Int64],
                 distinct: false,
+                order_by: Vec::new(),
                 filter: None,
                 return_type: match *function {
                     "sum" => LogicalType::Decimal { precision: 38, scale: 0 },

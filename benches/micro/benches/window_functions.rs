@@ -115,6 +115,7 @@ fn main() {
                 args: vec![2],
                 arg_types: vec![LogicalType::Int64],
                 distinct: false,
+                order_by: Vec::new(),
                 filter: None,
                 return_type: returns.clone(),
             },

@@ -22,7 +22,7 @@ use arrow_array::{
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::DataType;
 use flumen_core::batch::{Batch, Column, RowKind};
-use flumen_core::expr::Value;
+use flumen_core::expr::{Literal, Value};
 use flumen_core::failure::Failure;
 use flumen_core::ids::{CheckpointId, SubtaskIndex};
 use flumen_core::source::{
@@ -33,6 +33,8 @@ use flumen_core::spec::connector::SourceSpec;
 use flumen_core::spec::relational::ValuesRows;
 use flumen_core::time::{EventTime, Watermark};
 use flumen_core::types::{Field, LogicalType, Schema};
+
+use flumen_kernels::expr::literal_array;
 
 use crate::error::{ConnectorError, Result};
 use crate::options::OptionReader;
@@ -348,8 +350,19 @@ fn column_of(values: &[&Value], field: &Field) -> Result<ArrayRef> {
         (_, DataType::Date32 | DataType::Time32(_)) => {
             Arc::new(collect!(Int32Array, Value::Int(v) => i32::try_from(*v).ok()))
         }
-        (LogicalType::List(_) | LogicalType::Struct(_) | LogicalType::Map { .. }, _) => {
-            return Err(wrong("nested constants are not supported yet"));
+        (nested, _) if nested.is_nested() => {
+            let one = |value: &&Value| {
+                let literal = Literal { value: (*value).clone(), data_type: nested.clone() };
+                literal_array(&literal).map_err(|e| wrong(&e.to_string()))
+            };
+            let rows = values.iter().map(one).collect::<Result<Vec<_>>>()?;
+            match rows.as_slice() {
+                [] => arrow_array::new_empty_array(&carrier),
+                rows => {
+                    let rows: Vec<&dyn arrow_array::Array> = rows.iter().map(AsRef::as_ref).collect();
+                    arrow_select::concat::concat(&rows).map_err(|e| wrong(&e.to_string()))?
+                }
+            }
         }
         _ => Arc::new(collect!(Int64Array, Value::Int(v) => i64::try_from(*v).ok())),
     };

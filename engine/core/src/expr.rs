@@ -159,8 +159,10 @@ pub enum Value {
         /// Nanoseconds.
         nanos: i64,
     },
-    /// A list, item by item.
+    /// A list, item by item; a map as a list of structs of key and value.
     List(Vec<Value>),
+    /// A struct, part by part.
+    Struct(Vec<Value>),
 }
 
 impl Literal {
@@ -220,6 +222,10 @@ mod tests {
             Literal { value: Value::FloatBits(f64::NAN.to_bits() ^ 1), data_type: LogicalType::Float64 },
             Literal::utf8("\u{0}ü\"\\"),
             Literal { value: Value::Binary(vec![0, 255]), data_type: LogicalType::Binary },
+            Literal {
+                value: Value::List(vec![Value::Struct(vec![Value::Int(1), Value::Null]), Value::Null]),
+                data_type: LogicalType::map_of(LogicalType::Int64, LogicalType::Utf8),
+            },
         ];
         for literal in literals {
             let text = serde_json::to_string(&Expr::Literal(literal.clone())).unwrap();

@@ -15,6 +15,12 @@ use serde::{Deserialize, Serialize};
 pub const DECIMAL64_PRECISION_MAX: u8 = 18;
 /// Most digits of any decimal.
 pub const DECIMAL_PRECISION_MAX: u8 = 38;
+/// What the items of a list are called, whatever Arrow's field in a file is called: types with the same items are equal.
+pub const LIST_ITEM: &str = "item";
+/// What the keys of a map are called.
+pub const MAP_KEY: &str = "key";
+/// What the values of a map are called.
+pub const MAP_VALUE: &str = "value";
 
 /// Resolution of a time type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -130,11 +136,11 @@ pub enum LogicalType {
     Interval,
     /// An exact span of time.
     Duration(Resolution),
-    /// Values of one type.
+    /// Values of one type. The field is called [`LIST_ITEM`]; an item may be NULL.
     List(Arc<Field>),
-    /// Named values.
+    /// Named values, each of which may be NULL.
     Struct(Arc<[Field]>),
-    /// Keys to values.
+    /// Keys to values, called [`MAP_KEY`] and [`MAP_VALUE`]; a value may be NULL.
     Map {
         /// Type of the keys; never null.
         key: Arc<Field>,
@@ -202,15 +208,33 @@ impl LogicalType {
         }
     }
 
-    /// The logical type that an Arrow type carries; `None` for those the engine does not take.
+    /// A list of these items.
+    #[must_use]
+    pub fn list_of(item: LogicalType) -> Self {
+        Self::List(Arc::new(Field::new(LIST_ITEM, item, true)))
+    }
+
+    /// A map of these keys and values.
+    #[must_use]
+    pub fn map_of(key: LogicalType, value: LogicalType) -> Self {
+        Self::Map {
+            key: Arc::new(Field::new(MAP_KEY, key, false)),
+            value: Arc::new(Field::new(MAP_VALUE, value, true)),
+        }
+    }
+
+    /// Whether values have parts: a list, a struct or a map.
+    #[must_use]
+    pub fn is_nested(&self) -> bool {
+        matches!(self, Self::List(_) | Self::Struct(_) | Self::Map { .. })
+    }
+
+    /// The logical type that an Arrow type carries; `None` for those the engine does not take. What Arrow calls the items
+    /// of a list and whether it allows NULL among them is not part of it.
     #[must_use]
     pub fn from_arrow(arrow: &DataType) -> Option<Self> {
-        let field = |f: &arrow_schema::Field| {
-            Some(Field {
-                name: f.name().clone(),
-                data_type: Self::from_arrow(f.data_type())?,
-                nullable: f.is_nullable(),
-            })
+        let part = |f: &arrow_schema::Field| {
+            Some(Field { name: f.name().clone(), data_type: Self::from_arrow(f.data_type())?, nullable: true })
         };
         Some(match arrow {
             DataType::Null => Self::Null,
@@ -240,12 +264,12 @@ impl LogicalType {
             DataType::Interval(_) => Self::Interval,
             DataType::Duration(unit) => Self::Duration(Resolution::from_arrow(*unit)),
             DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-                Self::List(Arc::new(field(item)?))
+                Self::list_of(Self::from_arrow(item.data_type())?)
             }
-            DataType::Struct(fields) => Self::Struct(fields.iter().map(|f| field(f)).collect::<Option<_>>()?),
+            DataType::Struct(fields) => Self::Struct(fields.iter().map(|f| part(f)).collect::<Option<_>>()?),
             DataType::Map(entries, _) => match entries.data_type() {
                 DataType::Struct(fields) if fields.len() == 2 => {
-                    Self::Map { key: Arc::new(field(&fields[0])?), value: Arc::new(field(&fields[1])?) }
+                    Self::map_of(Self::from_arrow(fields[0].data_type())?, Self::from_arrow(fields[1].data_type())?)
                 }
                 _ => return None,
             },

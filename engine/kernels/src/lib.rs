@@ -9,6 +9,7 @@
 //! * [`compare`]: equality and order of rows.
 //! * [`gather`]: take, materialize, concatenate, compact, make portable.
 //! * [`join_table`]: the build side of a hash join.
+//! * [`nested`]: lists, structs and maps as whole values.
 //! * [`scatter`]: rows to many targets.
 //! * [`sort`]: sort, Top-N, merge.
 //! * [`simd`]: which instruction set is used, chosen once.
@@ -21,6 +22,7 @@ pub mod expr;
 pub mod gather;
 pub mod hash;
 pub mod join_table;
+pub mod nested;
 pub mod scatter;
 pub mod selection;
 pub mod simd;

@@ -102,6 +102,7 @@ impl Aggregation {
                 args: Vec::new(),
                 arg_types: Vec::new(),
                 distinct: false,
+                order_by: Vec::new(),
                 filter: None,
                 return_type: LogicalType::Int64,
             });
@@ -185,7 +186,7 @@ impl Aggregation {
         Ok(())
     }
 
-    /// Finds the group of each of the selected rows.
+    /// Finds the group of each of the selected rows, and takes memory for what will be kept of them.
     pub(crate) fn group(
         &self,
         table: &mut KeyedTable,
@@ -195,7 +196,31 @@ impl Aggregation {
     ) -> Result<(), StateError> {
         let columns: Vec<&Column> = self.group_by.iter().map(|column| batch.column(*column)).collect();
         let hashes = batch.hashes_of(&self.group_by).map(|h| h.as_ref());
-        table.group(KeyInput { columns: &columns, rows: batch.physical_rows(), selection, hashes }, groups)
+        let rows = batch.physical_rows();
+        table.group(KeyInput { columns: &columns, rows, selection, hashes }, groups)?;
+        let selected = selection.map_or(rows, |s| s.len());
+        self.each_input(batch, |index, columns| table.make_room(index, columns, rows, selected))
+    }
+
+    /// Calls `each` with every aggregate and its argument columns or, in a global phase, its states.
+    fn each_input(
+        &self,
+        batch: &Batch,
+        mut each: impl FnMut(usize, &[&Column]) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        let mut state = self.first_state;
+        let mut columns: Vec<&Column> = Vec::new();
+        for (index, call) in self.calls.iter().enumerate() {
+            columns.clear();
+            if self.phase == AggregatePhase::Global {
+                columns.extend((state..state + self.state_widths[index]).map(|column| batch.column(column)));
+                state += self.state_widths[index];
+            } else {
+                columns.extend(call.args.iter().map(|column| batch.column(*column)));
+            }
+            each(index, &columns)?;
+        }
+        Ok(())
     }
 
     /// Takes in the rows that were grouped.
@@ -208,22 +233,14 @@ impl Aggregation {
     ) -> Result<(), StateError> {
         let selection = selection.map(|s| s.as_ref());
         let rows = batch.physical_rows();
-        let mut state = self.first_state;
-        let mut columns: Vec<&Column> = Vec::new();
-        for (index, call) in self.calls.iter().enumerate() {
-            columns.clear();
+        self.each_input(batch, |index, args| {
             if self.phase == AggregatePhase::Global {
-                columns.extend((state..state + self.state_widths[index]).map(|column| batch.column(column)));
-                state += self.state_widths[index];
-                table.merge(index, groups, &columns, rows, selection)?;
-            } else {
-                columns.extend(call.args.iter().map(|column| batch.column(*column)));
-                let filter = call.filter.map(|column| batch.column(column));
-                let row_kinds = batch.row_kinds().map(|k| k.as_ref());
-                table.update(index, groups, RowInput { args: &columns, rows, selection, filter, row_kinds })?;
+                return table.merge(index, groups, args, rows, selection);
             }
-        }
-        Ok(())
+            let filter = self.calls[index].filter.map(|column| batch.column(column));
+            let row_kinds = batch.row_kinds().map(|k| k.as_ref());
+            table.update(index, groups, RowInput { args, rows, selection, filter, row_kinds })
+        })
     }
 
     /// Argument columns and filter of a call, for accumulators outside of a table.

@@ -9,6 +9,7 @@
 //! | [`filter`] | rows for which a condition is true |
 //! | [`project`] | computed columns |
 //! | [`expand`] | several projections of each row |
+//! | [`unnest`] | every row once for each item of its lists |
 //! | [`limit`] | OFFSET and FETCH by position |
 //! | [`sort`] | ORDER BY and Top-N |
 //! | [`watermark`] | watermarks from a timestamp column |
@@ -38,6 +39,7 @@ pub mod spill;
 #[cfg(test)]
 mod testing;
 pub mod tumbling_aggregate;
+pub mod unnest;
 pub mod watermark;
 pub mod window_functions;
 

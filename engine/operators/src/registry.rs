@@ -59,6 +59,7 @@ pub fn register_builtin(registry: &mut OperatorRegistry) {
     crate::asof_join::register(registry);
     crate::sort::register(registry);
     crate::tumbling_aggregate::register(registry);
+    crate::unnest::register(registry);
     crate::watermark::register(registry);
     crate::window_functions::register(registry);
 }

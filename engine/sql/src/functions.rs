@@ -17,6 +17,7 @@ use flumen_kernels::expr::{ExprError, FunctionError, FunctionRegistry, ScalarFun
 
 use crate::bind::{CONFIG, functions};
 use crate::plan::expr::FUNCTION_PREFIX;
+use crate::{list_size, nested_functions};
 
 /// `value, column`: the value, which is not NULL, else an error that names the column. INSERT wraps what goes into a
 /// column that is NOT NULL in it; people cannot call it.
@@ -31,6 +32,7 @@ pub fn register_datafusion_functions(registry: &mut FunctionRegistry) -> Result<
         let name = format!("{FUNCTION_PREFIX}{}", function.name());
         registry.register(Arc::new(Adapter { name, function }))?;
     }
+    nested_functions::register(registry)?;
     registry.register(Arc::new(NotNull))
 }
 
@@ -95,8 +97,21 @@ impl ScalarFunction for Adapter {
     }
 
     fn return_type(&self, args: &[LogicalType]) -> Result<LogicalType, FunctionError> {
+        self.return_type_of(args, &vec![None; args.len()])
+    }
+
+    fn return_type_of(
+        &self,
+        args: &[LogicalType],
+        constants: &[Option<&Column>],
+    ) -> Result<LogicalType, FunctionError> {
         let arg_fields: Vec<FieldRef> = args.iter().enumerate().map(|(i, t)| field(t, i)).collect();
-        let scalar_arguments = vec![None; args.len()];
+        let scalar = |constant: &Option<&Column>| -> Result<Option<ScalarValue>, FunctionError> {
+            let Some(constant) = constant else { return Ok(None) };
+            Ok(Some(ScalarValue::try_from_array(&portable(constant.array())?, 0)?))
+        };
+        let scalars = constants.iter().map(scalar).collect::<Result<Vec<_>, _>>()?;
+        let scalar_arguments: Vec<Option<&ScalarValue>> = scalars.iter().map(Option::as_ref).collect();
         let found = self
             .function
             .return_field_from_args(ReturnFieldArgs { arg_fields: &arg_fields, scalar_arguments: &scalar_arguments })?;
@@ -105,6 +120,7 @@ impl ScalarFunction for Adapter {
     }
 
     fn invoke(&self, args: &[Column], rows: usize, return_type: &LogicalType) -> Result<Column, FunctionError> {
+        list_size::check(self.function.name(), args, rows)?;
         let mut values = Vec::with_capacity(args.len());
         let mut arg_fields = Vec::with_capacity(args.len());
         let arrays = args.iter().map(|column| portable(column.array())).collect::<Result<Vec<_>, _>>()?;

@@ -24,6 +24,8 @@ mod bind;
 pub mod catalog;
 pub mod error;
 mod functions;
+mod list_size;
+mod nested_functions;
 mod optimize;
 pub mod parse;
 pub mod plan;

@@ -30,9 +30,6 @@ const TYPES: [&str; 18] = [
     "TIMESTAMP",
 ];
 
-/// Functions of other engines that are known here by name alone.
-const AGGREGATES: [&str; 1] = ["array_agg"];
-
 /// The refusal of a function that is known by name; `None` for any other.
 pub(crate) fn planned_function(name: &str) -> Option<SqlError> {
     let lower = name.to_lowercase();
@@ -41,7 +38,7 @@ pub(crate) fn planned_function(name: &str) -> Option<SqlError> {
         let error = error.about_subject(Subject::call(name));
         return Some(error.with_hint(format!("write {lower}(...) OVER (PARTITION BY ... ORDER BY ...)")));
     }
-    AGGREGATES.contains(&lower.as_str()).then(|| SqlError::unsupported(format!("the aggregate {lower}")).about(name))
+    None
 }
 
 /// The error for a type that there is not.
@@ -59,9 +56,6 @@ pub(crate) fn unknown_type(name: &str) -> SqlError {
 pub(crate) fn not_implemented(message: &str) -> SqlError {
     if let Some(name) = after(message, "Unsupported SQL type ") {
         return unknown_type(name.trim_end_matches('.'));
-    }
-    if message.contains("array literal") {
-        return SqlError::unsupported("constants of arrays").about("[");
     }
     SqlError::unsupported(lower_first(&sql_types(message)))
 }
@@ -119,6 +113,10 @@ pub(crate) fn reworded(message: &str) -> SqlError {
         let message = "aggregate functions are not allowed in the WHERE clause";
         let subject = Subject::Call { functions: aggregates::names(), after: Some("WHERE") };
         return SqlError::invalid(message).about_subject(subject).with_hint("HAVING is the condition on groups");
+    }
+    if let Some(name) = after(text, "Field ").and_then(|rest| rest.strip_suffix(" not found in struct")) {
+        let error = SqlError::new(SqlErrorKind::Unknown, format!("the struct has no field {name:?}"));
+        return error.about(name.to_owned()).with_hint("DESCRIBE shows the fields of a column's type");
     }
     if let Some(error) = types_apart(text).or_else(|| nested(text)) {
         return error;

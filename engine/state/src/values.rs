@@ -41,6 +41,8 @@ pub(crate) enum Lanes<'a> {
     F64(&'a [f64]),
     Interval(&'a [IntervalMonthDayNano]),
     Bytes(ByteLanes<'a>),
+    /// Nested values, of which only whether they are NULL can be asked.
+    Opaque,
 }
 
 /// Byte strings.
@@ -90,7 +92,7 @@ impl<'a> ColumnView<'a> {
     /// Looks at a column.
     ///
     /// # Errors
-    /// If state does not take its type (nested values).
+    /// If state does not take its type.
     pub(crate) fn new(column: &'a Column) -> Result<Self> {
         let array = column.array();
         let nulls = array.logical_nulls().filter(|n| n.null_count() > 0);
@@ -234,6 +236,11 @@ fn lanes(array: &ArrayRef) -> Result<Lanes<'_>> {
             let data = array.as_fixed_size_binary().value_data();
             Lanes::Bytes(ByteLanes::Fixed(*width as usize, data))
         }
+        DataType::List(_)
+        | DataType::LargeList(_)
+        | DataType::FixedSizeList(..)
+        | DataType::Struct(_)
+        | DataType::Map(..) => Lanes::Opaque,
         other => {
             return Err(StateError::ColumnType {
                 what: "a column of keyed state".into(),

@@ -41,10 +41,23 @@ pub struct AggregateCall {
     pub arg_types: Vec<LogicalType>,
     /// Only distinct argument values count.
     pub distinct: bool,
+    /// How the last arguments, as many as these, order the rows: `array_agg(a ORDER BY b, c)` has three arguments and two
+    /// of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub order_by: Vec<ArgumentOrder>,
     /// Only rows for which this BOOLEAN input column is true count.
     pub filter: Option<usize>,
     /// Type of the final value.
     pub return_type: LogicalType,
+}
+
+/// How an argument of an aggregate orders the rows of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArgumentOrder {
+    /// Largest first.
+    pub descending: bool,
+    /// NULLs before all others.
+    pub nulls_first: bool,
 }
 
 /// Which half of an aggregation an operator does.
@@ -86,6 +99,31 @@ pub struct ExpandSpec {
     pub projections: Vec<Vec<Expr>>,
 }
 payload!(ExpandSpec, "expand");
+
+/// A column of the output of an [`UnnestSpec`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum UnnestColumn {
+    /// This input column, again for each item.
+    Input(usize),
+    /// The items of this one of the lists; NULL where another list of the row is longer.
+    Item(usize),
+    /// The number of the item in its lists as BIGINT, from 1.
+    Ordinality,
+}
+
+/// Every input row once for each item of its lists, side by side: as often as its longest list has items. A list that is
+/// NULL has none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnnestSpec {
+    /// Input columns of a list type, at least one.
+    pub lists: Vec<usize>,
+    /// The output.
+    pub columns: Vec<UnnestColumn>,
+    /// A row without items comes once, with NULL in their place (and as ordinality).
+    pub outer: bool,
+}
+payload!(UnnestSpec, "unnest");
 
 /// Which rows a join returns. "Left" is the probe side, "right" the build side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

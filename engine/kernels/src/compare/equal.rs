@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
-use arrow_array::Array;
+use arrow_array::{Array, make_array};
 use arrow_buffer::NullBuffer;
 use arrow_ord::ord::make_comparator;
 use arrow_schema::SortOptions;
 use flumen_core::batch::Column;
-use flumen_core::types::LogicalType;
 
 use crate::carrier::{ByteRows, Carrier, Indexed, VIEW_INLINE_BYTES, Views, carrier};
+use crate::nested::canonical;
 
 /// An index that stands for a row of NULLs.
 pub const NO_ROW: u32 = u32::MAX;
@@ -254,13 +254,10 @@ impl Pairs<'_> {
     }
 
     fn nested(&self, matches: &mut Vec<u32>) {
-        // Both in the canonical carrier, since the items may be carried differently.
-        let canonical = |side: &Side<'_>| {
-            let target = LogicalType::from_arrow(side.array.data_type())?.arrow_type();
-            arrow_cast::cast(side.array, &target).ok()
-        };
-        let comparator = canonical(&self.left)
-            .zip(canonical(&self.right))
+        // Both in one carrier, since the items may be carried differently.
+        let one_carrier = |side: &Side<'_>| canonical(&make_array(side.array.to_data())).ok();
+        let comparator = one_carrier(&self.left)
+            .zip(one_carrier(&self.right))
             .and_then(|(left, right)| make_comparator(&left, &right, SortOptions::default()).ok());
         match comparator {
             Some(compare) => {

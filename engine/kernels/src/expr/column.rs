@@ -221,7 +221,8 @@ pub(crate) fn expand(column: &Column, rows: usize) -> Result<ArrayRef, ExprError
     }
 }
 
-/// The column without dictionary, run ends, 32-bit decimals and fixed-size binary: what kernels take.
+/// The column without dictionary, run ends, 32-bit decimals, fixed-size binary and other lists than the canonical ones:
+/// what kernels take.
 pub(crate) fn flatten(column: Column) -> Result<Column, ExprError> {
     let target = match column.array().data_type() {
         DataType::Dictionary(_, values) => (**values).clone(),
@@ -249,6 +250,10 @@ fn plain_carrier(column: Column) -> Result<Column, ExprError> {
         DataType::Interval(IntervalUnit::DayTime | IntervalUnit::YearMonth) => {
             DataType::Interval(IntervalUnit::MonthDayNano)
         }
+        list @ (DataType::LargeList(_) | DataType::FixedSizeList(..)) => match LogicalType::from_arrow(list) {
+            Some(logical) => logical.arrow_type(),
+            None => return Ok(column),
+        },
         _ => return Ok(column),
     };
     map_array(&column, |array| arrow_cast::cast(array, &target).map_err(ExprError::arrow("widen a carrier")))

@@ -147,14 +147,7 @@ impl Compiler<'_> {
         if functions::NAMES.contains(&name) {
             let arguments: Vec<Argument<'_>> = args
                 .iter()
-                .map(|id| {
-                    let node = &self.nodes[*id];
-                    let constant = match &node.op {
-                        Op::Literal(column) => Some(column),
-                        _ => None,
-                    };
-                    Argument { data_type: &node.data_type, constant }
-                })
+                .map(|id| Argument { data_type: &self.nodes[*id].data_type, constant: self.constant(*id) })
                 .collect();
             // A literal NULL without a type takes part in no typing: a strict function of it is NULL.
             let untyped_null = arguments.iter().any(|a| *a.data_type == LogicalType::Null);
@@ -166,13 +159,23 @@ impl Compiler<'_> {
         }
         let Some(function) = self.functions.get(name).cloned() else { return Err(self.functions.unknown(name)) };
         let types: Vec<LogicalType> = args.iter().map(|id| self.nodes[*id].data_type.clone()).collect();
-        let computed =
-            function.return_type(&types).map_err(|source| ExprError::Function { function: name.to_owned(), source })?;
+        let constants: Vec<Option<&Column>> = args.iter().map(|id| self.constant(*id)).collect();
+        let computed = function
+            .return_type_of(&types, &constants)
+            .map_err(|source| ExprError::Function { function: name.to_owned(), source })?;
         if computed != *stated {
             return Err(ExprError::ReturnType { function: name.to_owned(), computed, stated: stated.clone() });
         }
         let tag = if function.is_deterministic() { name.to_owned() } else { self.anonymous(name) };
         Ok(self.add(tag, Op::Function(function), args, computed))
+    }
+
+    /// The value of a node that is a literal.
+    fn constant(&self, id: NodeId) -> Option<&Column> {
+        match &self.nodes[id].op {
+            Op::Literal(column) => Some(column),
+            _ => None,
+        }
     }
 
     fn logic(

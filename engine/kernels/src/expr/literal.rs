@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{BinaryViewBuilder, StringViewBuilder};
+use arrow_array::cast::AsArray;
 use arrow_array::types::IntervalMonthDayNanoType;
-use arrow_array::{ArrayRef, BooleanArray, IntervalMonthDayNanoArray, new_null_array};
-use arrow_schema::DataType;
+use arrow_array::{ArrayRef, BooleanArray, IntervalMonthDayNanoArray, MapArray, StructArray, new_null_array};
+use arrow_schema::{DataType, Fields};
 use flumen_core::expr::{Literal, Value};
-use flumen_core::types::LogicalType;
+use flumen_core::types::{Field, LogicalType};
 
 use super::column::Native;
 use super::error::ExprError;
@@ -68,8 +69,42 @@ fn array_of(value: &Value, data_type: &LogicalType) -> Option<ArrayRef> {
             let offsets = arrow_buffer::OffsetBuffer::from_lengths([items.len()]);
             Arc::new(arrow_array::ListArray::try_new(Arc::clone(field), offsets, values, None).ok()?)
         }
+        (Value::Struct(parts), LogicalType::Struct(_)) => {
+            let DataType::Struct(fields) = &arrow else { return None };
+            Arc::new(struct_of(parts, data_type, fields)?)
+        }
+        (Value::List(entries), LogicalType::Map { key, value }) => {
+            let DataType::Map(field, sorted) = &arrow else { return None };
+            let entry = LogicalType::Struct([Field::clone(key), Field::clone(value)].into());
+            let DataType::Struct(fields) = field.data_type() else { return None };
+            let rows = entries.iter().map(|entry_value| match entry_value {
+                Value::Struct(parts) => struct_of(parts, &entry, fields),
+                _ => None,
+            });
+            let rows = rows.collect::<Option<Vec<_>>>()?;
+            let rows = match rows.as_slice() {
+                [] => arrow_array::new_empty_array(field.data_type()),
+                rows => {
+                    let parts: Vec<&dyn arrow_array::Array> =
+                        rows.iter().map(|row| row as &dyn arrow_array::Array).collect();
+                    arrow_select::concat::concat(&parts).ok()?
+                }
+            };
+            let offsets = arrow_buffer::OffsetBuffer::from_lengths([entries.len()]);
+            Arc::new(MapArray::try_new(Arc::clone(field), offsets, rows.as_struct().clone(), None, *sorted).ok()?)
+        }
         _ => return None,
     })
+}
+
+/// One row of a struct.
+fn struct_of(parts: &[Value], data_type: &LogicalType, fields: &Fields) -> Option<StructArray> {
+    let LogicalType::Struct(types) = data_type else { return None };
+    if parts.len() != types.len() {
+        return None;
+    }
+    let columns = parts.iter().zip(types.iter()).map(|(value, field)| array_of(value, &field.data_type));
+    StructArray::try_new(fields.clone(), columns.collect::<Option<Vec<_>>>()?, None).ok()
 }
 
 fn integer(value: i128, arrow: &DataType) -> Option<ArrayRef> {

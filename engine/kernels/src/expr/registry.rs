@@ -32,6 +32,20 @@ pub trait ScalarFunction: Send + Sync {
     /// If it does not take them.
     fn return_type(&self, args: &[LogicalType]) -> Result<LogicalType, FunctionError>;
 
+    /// As [`Self::return_type`], where the values of some arguments are known: a constant is an array of one row. For
+    /// functions whose type depends on a value, as that of `named_struct('a', 1)`.
+    ///
+    /// # Errors
+    /// As [`Self::return_type`].
+    fn return_type_of(
+        &self,
+        args: &[LogicalType],
+        constants: &[Option<&Column>],
+    ) -> Result<LogicalType, FunctionError> {
+        let _ = constants;
+        self.return_type(args)
+    }
+
     /// The results for `rows` rows. Every argument is an array of `rows` values or a constant; flat arrays arrive in
     /// any carrier of their logical type, dictionaries are flattened. There is no selection: all rows count.
     ///

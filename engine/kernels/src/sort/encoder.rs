@@ -13,6 +13,7 @@ use super::take_rows;
 use crate::compare::{order_normalized, sort_options};
 use crate::error::KernelError;
 use crate::gather::column_array;
+use crate::nested::order_bytes;
 
 /// Makes comparable bytes of sort keys. Bytes of different batches compare.
 pub struct KeyEncoder {
@@ -36,6 +37,8 @@ impl KeyEncoder {
     /// [`KernelError::NotOrdered`] for a type without order.
     pub fn new(types: &[LogicalType], keys: &[SortKey]) -> Result<Self, KernelError> {
         let carrier = |key: &SortKey| match &types[key.column] {
+            // Whole values as bytes, so that the direction turns them as a whole.
+            nested if nested.is_nested() => DataType::Binary,
             // Wide enough for every carrier.
             LogicalType::Decimal { scale, .. } => DataType::Decimal128(DECIMAL_PRECISION_MAX, *scale),
             other => other.arrow_type(),
@@ -68,6 +71,9 @@ impl KeyEncoder {
             .enumerate()
             .map(|(key, (column, carrier))| {
                 let array = order_normalized(&column_array(column, rows.len())?)?;
+                if array.data_type().is_nested() {
+                    return order_bytes(&array);
+                }
                 arrow_cast::cast(&array, carrier).map_err(|e| failed(key, e))
             })
             .collect::<Result<Vec<ArrayRef>, KernelError>>()?;

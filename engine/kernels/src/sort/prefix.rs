@@ -2,10 +2,11 @@
 //!
 //! From the top, for each key: one bit for NULL if the column may have any, then the value as an unsigned number of its
 //! width (sign bit flipped, floats by the usual trick with `-0.0` as `0.0` and NaN on top), inverted for descending
-//! keys. A string gives its first bytes, as many as there is room for, and ends the prefix. A decimal of more than 18
+//! keys. A string gives its first bytes, as many as there is room for, and ends the prefix; a nested value does the same
+//! with the bytes of `nested`. A decimal of more than 18
 //! digits gives 64 bits, clamped, and ends it too: what is clamped is undecided, and no later key may decide it.
 
-use arrow_array::Array;
+use arrow_array::{Array, ArrayRef};
 use arrow_buffer::NullBuffer;
 use flumen_core::batch::Column;
 use flumen_core::spec::relational::SortKey;
@@ -14,6 +15,7 @@ use flumen_core::types::{DECIMAL64_PRECISION_MAX, LogicalType, Resolution};
 use crate::carrier::{ByteRows, Carrier, carrier};
 use crate::error::KernelError;
 use crate::gather::flatten;
+use crate::nested::order_bytes;
 
 const PREFIX_BITS: u32 = 128;
 
@@ -49,7 +51,7 @@ pub struct Prefixes {
     pub is_exact: bool,
 }
 
-/// Bits of a fixed-width key; `None` for strings.
+/// Bits of a fixed-width key; `None` for strings and nested values.
 fn value_bits(logical: &LogicalType) -> Result<Option<u32>, KernelError> {
     Ok(Some(match logical {
         LogicalType::Null => 0,
@@ -66,6 +68,7 @@ fn value_bits(logical: &LogicalType) -> Result<Option<u32>, KernelError> {
         | LogicalType::Timestamp { .. }
         | LogicalType::Duration(_) => 64,
         LogicalType::Utf8 | LogicalType::Binary => return Ok(None),
+        nested if nested.is_nested() => return Ok(None),
         other => return Err(KernelError::NotOrdered { data_type: other.arrow_type(), source: None }),
     }))
 }
@@ -124,10 +127,10 @@ impl PrefixLayout {
         let mut prefixes = Prefixes { values: vec![0; rows], is_exact: self.fits };
         for slot in &self.slots {
             match columns[slot.column] {
-                Column::Array(array) => slot.encode(&flatten(array)?, &mut prefixes)?,
+                Column::Array(array) => slot.encode(&simple(array)?, &mut prefixes)?,
                 Column::Constant(value) => {
                     let mut one = Prefixes { values: vec![0], is_exact: prefixes.is_exact };
-                    slot.encode(&flatten(value)?, &mut one)?;
+                    slot.encode(&simple(value)?, &mut one)?;
                     prefixes.is_exact = one.is_exact;
                     prefixes.values.iter_mut().for_each(|prefix| *prefix |= one.values[0]);
                 }
@@ -135,6 +138,12 @@ impl PrefixLayout {
         }
         Ok(prefixes)
     }
+}
+
+/// The array flat, and nested values as bytes.
+fn simple(array: &ArrayRef) -> Result<ArrayRef, KernelError> {
+    let array = flatten(array)?;
+    if array.data_type().is_nested() { order_bytes(&array) } else { Ok(array) }
 }
 
 const SIGN_64: u64 = 1 << 63;

@@ -8,7 +8,6 @@ use arrow_array::{
     ArrayRef, BooleanArray, Decimal128Array, DictionaryArray, Float64Array, Int32Array, Int64Array, StringArray,
     StringViewArray, UInt64Array,
 };
-use flumen_core::types::Field;
 use proptest::prelude::*;
 
 use super::*;
@@ -209,9 +208,10 @@ fn exact_prefixes_and_those_that_are_not() {
     assert!(!exact(&[key(0), key(0)]));
     assert!(!exact(&[key(2)]));
     assert!(!exact(&[key(3)]));
-    let item = Arc::new(Field::new("item", LogicalType::Int32, true));
-    let lists = PrefixLayout::new(&[LogicalType::List(item)], &[key(0)], |_| true);
-    assert!(matches!(lists, Err(KernelError::NotOrdered { .. })));
+    let lists = PrefixLayout::new(&[LogicalType::list_of(LogicalType::Int32)], &[key(0)], |_| true).unwrap();
+    assert!(!lists.is_always_exact());
+    let intervals = PrefixLayout::new(&[LogicalType::Interval], &[key(0)], |_| true);
+    assert!(matches!(intervals, Err(KernelError::NotOrdered { .. })));
 }
 
 #[test]

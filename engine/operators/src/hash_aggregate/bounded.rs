@@ -142,7 +142,7 @@ impl BoundedAggregate {
     fn group(&mut self, rows: Rows<'_>) -> Result<(), StateError> {
         match rows {
             Rows::Input(batch) => self.aggregation.group(&mut self.table, batch, batch.selection(), &mut self.groups),
-            Rows::States(batch) => Spill::group(&mut self.table, batch, &mut self.groups),
+            Rows::States(batch) => self.spill.group(&mut self.table, batch, &mut self.groups),
         }
     }
 

@@ -189,11 +189,19 @@ impl Spill {
         }
     }
 
-    /// Finds the groups of states.
-    pub(super) fn group(table: &mut KeyedTable, batch: &Batch, groups: &mut Groups) -> Result<(), StateError> {
-        let columns: Vec<&Column> = batch.columns().iter().take(table.key_fields().len()).collect();
+    /// Finds the groups of states, and takes memory for what will be kept of them.
+    pub(super) fn group(&self, table: &mut KeyedTable, batch: &Batch, groups: &mut Groups) -> Result<(), StateError> {
+        let columns: Vec<&Column> = batch.columns().iter().collect();
+        let keys = table.key_fields().len();
         let rows = batch.physical_rows();
-        table.group(KeyInput { columns: &columns, rows, selection: batch.selection(), hashes: None }, groups)
+        let input = KeyInput { columns: &columns[..keys], rows, selection: batch.selection(), hashes: None };
+        table.group(input, groups)?;
+        let mut next = keys;
+        for (accumulator, width) in self.widths.iter().enumerate() {
+            table.make_room(accumulator, &columns[next..next + width], rows, batch.num_rows())?;
+            next += width;
+        }
+        Ok(())
     }
 
     /// Merges the states that were grouped.

@@ -5,7 +5,7 @@ use flumen_core::batch::Batch;
 use flumen_core::element::StreamElement;
 use flumen_core::meter::Unmetered;
 use flumen_core::spec::OperatorSpec;
-use flumen_core::spec::relational::{AggregateCall, AggregatePhase, HashAggregateSpec};
+use flumen_core::spec::relational::{AggregateCall, AggregatePhase, ArgumentOrder, HashAggregateSpec};
 use flumen_core::types::{Field, LogicalType, Schema, SchemaRef};
 use flumen_state::AggregateRegistry;
 
@@ -49,6 +49,7 @@ fn call(function: &str, args: &[usize], return_type: LogicalType) -> AggregateCa
         args: args.to_vec(),
         arg_types: args.iter().map(|a| types.fields[*a].data_type.clone()).collect(),
         distinct: false,
+        order_by: Vec::new(),
         filter: None,
         return_type,
     }
@@ -300,6 +301,42 @@ fn states_that_do_not_fit_are_spilled() {
         let (given, spilled) = run_within(&global, &states, cut, batch_rows, budget, asks).unwrap();
         assert!(sorted(given) == expected, "{cut} {budget} {asks}");
         assert!(spilled > 0 || budget == 1 << 20);
+    }
+}
+
+#[test]
+fn lists_that_do_not_fit_are_spilled() {
+    let mut numbers = Numbers::new(29);
+    let rows: Vec<Row> = (0..5_000)
+        .map(|_| (numbers.nullable(400), None, numbers.nullable(50), None, numbers.nullable(2).map(|b| b == 1)))
+        .collect();
+    let ascending = ArgumentOrder { descending: false, nulls_first: false };
+    let list = LogicalType::list_of(LogicalType::Int64);
+    let ordered = AggregateCall { order_by: vec![ascending], ..call("array_agg", &[2, 2], list.clone()) };
+    let distinct = AggregateCall { distinct: true, filter: Some(4), ..call("array_agg", &[2], list) };
+    let calls = [ordered, distinct, call("count", &[], LogicalType::Int64)];
+    let mut groups: BTreeMap<Option<i64>, Vec<&Row>> = BTreeMap::new();
+    rows.iter().for_each(|row| groups.entry(row.0).or_default().push(row));
+    let shown = |values: Vec<Option<i64>>| match values.is_empty() {
+        true => "NULL".to_owned(),
+        false => format!("[{}]", values.into_iter().map(text).collect::<Vec<_>>().join(", ")),
+    };
+    let by_value = |value: &Option<i64>| (value.is_none(), *value);
+    let expected = groups.iter().map(|(key, rows)| {
+        let mut all: Vec<Option<i64>> = rows.iter().map(|row| row.2).collect();
+        let mut some: Vec<Option<i64>> = rows.iter().filter(|row| row.4 == Some(true)).map(|row| row.2).collect();
+        all.sort_by_key(by_value);
+        some.sort_by_key(by_value);
+        some.dedup();
+        format!("+I {} {} {} {}", text(*key), shown(all), shown(some), rows.len())
+    });
+    let expected = sorted(expected.collect());
+    let single = spec(&[0], &calls, AggregatePhase::Single, false);
+    for (cut, batch_rows, budget, asks) in WAYS {
+        let given = run_within(&single, &events(&rows, 3), cut, batch_rows, budget, asks);
+        let (given, spilled) = given.unwrap_or_else(|e| panic!("{cut} {budget} {asks}: {}", e.chain()));
+        assert!(sorted(given) == expected, "{cut} {budget} {asks}");
+        assert!(spilled > 0 || budget == 1 << 20, "{cut} {budget} {asks}");
     }
 }
 

@@ -29,6 +29,7 @@ fn calls() -> Vec<AggregateCall> {
         args: args.to_vec(),
         arg_types: vec![LogicalType::Int64; args.len()],
         distinct: false,
+        order_by: Vec::new(),
         filter: None,
         return_type: LogicalType::Int64,
     };

@@ -14,6 +14,9 @@ use super::arithmetic::as_decimal;
 /// replaces it (`optimize::grouping`).
 pub(crate) const GROUPING: &str = "grouping";
 
+/// The engine's name of the aggregate whose value is the list of its values.
+pub(crate) const ARRAY_AGG: &str = "array_agg";
+
 /// An aggregate function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum AggregateKind {
@@ -34,6 +37,8 @@ pub(crate) enum AggregateKind {
     Pairs,
     /// Texts by a number beside them; rules call it ([`Ordered::StringAgg`]).
     Concat,
+    /// All values, as a list.
+    List,
     /// What a row is grouped without.
     Grouping,
     /// By the order of the group's rows; a rule replaces it (`optimize::ordered_set`).
@@ -70,7 +75,7 @@ pub(crate) fn takes_pairs(name: &str) -> bool {
 }
 
 /// By name; the engine knows them by the same names.
-const ALL: [(&str, AggregateKind); 57] = [
+const ALL: [(&str, AggregateKind); 59] = [
     ("count", AggregateKind::Count),
     ("sum", AggregateKind::Sum),
     ("avg", AggregateKind::Avg),
@@ -87,6 +92,8 @@ const ALL: [(&str, AggregateKind); 57] = [
     ("stddev", AggregateKind::Moment),
     ("stddev_samp", AggregateKind::Moment),
     ("stddev_pop", AggregateKind::Moment),
+    (ARRAY_AGG, AggregateKind::List),
+    ("list", AggregateKind::List),
     (GROUPING, AggregateKind::Grouping),
     ("median", AggregateKind::Ordered(Ordered::Median)),
     ("quantile_cont", AggregateKind::Ordered(Ordered::QuantileCont)),
@@ -149,6 +156,7 @@ impl AggregateKind {
             Self::Count => T::Int64,
             Self::Grouping => T::Int32,
             Self::Min | Self::Max | Self::AnyValue => arg.clone(),
+            Self::List => T::List(Arc::new(Field::new_list_field(arg.clone(), true))),
             Self::Ordered(Ordered::Median | Ordered::QuantileCont) => match arg {
                 number if number.is_numeric() || *number == T::Null => T::Float64,
                 other => {

@@ -6,6 +6,7 @@ pub(crate) mod asof;
 pub(crate) mod functions;
 pub(crate) mod named_cast;
 mod natural;
+pub(crate) mod nested;
 pub(crate) mod own_functions;
 mod pivot;
 pub(crate) mod rounding;
@@ -14,6 +15,7 @@ pub(crate) mod table;
 pub(crate) mod tumble;
 pub(crate) mod types;
 pub(crate) mod typing;
+pub(crate) mod unnest;
 pub(crate) mod view;
 pub(crate) mod windows;
 pub(crate) mod work_table;
@@ -25,12 +27,14 @@ use std::sync::{Arc, LazyLock, OnceLock};
 
 use arrow_schema::{DataType, SchemaRef};
 use datafusion_common::config::ConfigOptions;
-use datafusion_common::{DataFusionError, ScalarValue, TableReference};
+use datafusion_common::{Column, DFSchema, DataFusionError, ScalarValue, TableReference};
 use datafusion_expr::expr::ScalarFunction;
 use datafusion_expr::planner::{
-    ContextProvider, ExprPlanner, PlannerResult, RawAggregateExpr, RawWindowExpr, RelationPlanner,
+    ContextProvider, ExprPlanner, PlannerResult, RawAggregateExpr, RawFieldAccessExpr, RawWindowExpr, RelationPlanner,
 };
 use datafusion_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
+use datafusion_functions::core::planner::CoreFunctionPlanner;
+use datafusion_functions_nested::planner::NestedFunctionPlanner;
 use datafusion_sql::planner::{ParserOptions, SqlToRel};
 use datafusion_sql::sqlparser::ast;
 use flumen_core::catalog::{Catalog, CatalogTable};
@@ -51,7 +55,9 @@ pub(crate) static CONFIG: LazyLock<Arc<ConfigOptions>> = LazyLock::new(|| {
 
 static RELATION_PLANNERS: LazyLock<[Arc<dyn RelationPlanner>; 1]> = LazyLock::new(|| [Arc::new(tumble::WindowPlanner)]);
 
-static EXPR_PLANNERS: LazyLock<[Arc<dyn ExprPlanner>; 1]> = LazyLock::new(|| [Arc::new(SpecialForms)]);
+static EXPR_PLANNERS: LazyLock<[Arc<dyn ExprPlanner>; 3]> = LazyLock::new(|| {
+    [Arc::new(SpecialForms), Arc::new(NestedFunctionPlanner), Arc::new(CoreFunctionPlanner::default())]
+});
 
 /// Binds one statement. Used by one thread.
 pub(crate) struct Binder<'a> {
@@ -370,7 +376,7 @@ impl ContextProvider for Binder<'_> {
     }
 }
 
-/// Syntax that stands for functions: `EXTRACT`, `SUBSTRING`, `OVERLAY`, `POSITION`, `COUNT(*)`.
+/// Syntax that stands for functions: `EXTRACT`, `SUBSTRING`, `OVERLAY`, `POSITION`, `COUNT(*)`, `s.a`, `l[1]`.
 #[derive(Debug)]
 struct SpecialForms;
 
@@ -405,6 +411,23 @@ impl ExprPlanner for SpecialForms {
 
     fn plan_substring(&self, args: Vec<Expr>) -> datafusion_common::Result<PlannerResult<Vec<Expr>>> {
         call(datafusion_functions::unicode::substr(), args)
+    }
+
+    fn plan_field_access(
+        &self,
+        raw: RawFieldAccessExpr,
+        schema: &DFSchema,
+    ) -> datafusion_common::Result<PlannerResult<RawFieldAccessExpr>> {
+        nested::field_access(raw, schema)
+    }
+
+    fn plan_compound_identifier(
+        &self,
+        field: &arrow_schema::Field,
+        qualifier: Option<&TableReference>,
+        nested_names: &[String],
+    ) -> datafusion_common::Result<PlannerResult<Vec<Expr>>> {
+        nested::path(Expr::Column(Column::from((qualifier, field))), field.data_type(), nested_names)
     }
 
     fn plan_window(&self, mut raw: RawWindowExpr) -> datafusion_common::Result<PlannerResult<RawWindowExpr>> {

@@ -1,7 +1,7 @@
-//! Casts that lose a fraction, kept from the front-end library's hands.
+//! Casts that lose a fraction, and those of nested values, kept from the front-end library's hands.
 //!
 //! The library folds casts of constants by Arrow's rules, which cut the fraction off, and takes casts out of comparisons
-//! as if nothing were lost. Here `CAST(2.5 AS INT)` is 3, in a constant as in a column; so such a cast becomes this
+//! as if nothing were lost; it has another text for a list. Here `CAST(2.5 AS INT)` is 3, in a constant as in a column; so such a cast becomes this
 //! function, which folds by the engine's rules (decimals half away from zero, floating point half to even) and becomes a
 //! cast again when the plan is translated.
 
@@ -15,7 +15,8 @@ use datafusion_expr::{
 
 use super::arithmetic::integer_scalar;
 
-/// A cast of numbers with a fraction to an integer type, or of a decimal to one with fewer digits after the point.
+/// A cast of numbers with a fraction to an integer type, of a decimal to one with fewer digits after the point, or from or
+/// to a nested type, which is never folded.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RoundingCast {
     pub(crate) to: DataType,
@@ -29,7 +30,8 @@ pub(crate) fn rounding_cast(input: &Expr, from: &DataType, to: &DataType, safe: 
     let has_fraction = from.is_floating() || from.is_decimal();
     let digits = |t: &DataType| if let DataType::Decimal128(_, scale) = t { Some(*scale) } else { None };
     let loses_digits = matches!((digits(from), digits(to)), (Some(from), Some(to)) if to < from);
-    (has_fraction && to.is_integer() || loses_digits).then(|| {
+    let is_nested = (from.is_nested() || to.is_nested()) && *from != DataType::Null;
+    (has_fraction && to.is_integer() || loses_digits || is_nested).then(|| {
         let signature = Signature::user_defined(Volatility::Immutable);
         let function = ScalarUDF::new_from_impl(RoundingCast { to: to.clone(), safe, signature });
         Expr::ScalarFunction(datafusion_expr::expr::ScalarFunction {

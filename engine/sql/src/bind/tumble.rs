@@ -16,7 +16,7 @@ use datafusion_sql::sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName, TableAlias, TableFactor,
 };
 
-use super::pivot;
+use super::{pivot, unnest};
 use crate::error::SqlError;
 use crate::parse::asof;
 use crate::subject::Subject;
@@ -143,6 +143,7 @@ impl RelationPlanner for WindowPlanner {
                 };
                 plan_function(&function.name, list.args, alias, context)
             }
+            factor @ TableFactor::UNNEST { .. } => unnest::planned(factor, context),
             TableFactor::MatchRecognize { .. } => {
                 Err(DataFusionError::from(SqlError::unsupported("MATCH_RECOGNIZE").about("MATCH_RECOGNIZE")))
             }
@@ -169,7 +170,7 @@ fn plan_function(
 ) -> Result<RelationPlanning> {
     let written = name.to_string();
     if !written.eq_ignore_ascii_case("tumble") {
-        let known = ["hop", "cumulate", "session", "unnest", "generate_series", "range"];
+        let known = ["hop", "cumulate", "session"];
         let error = if known.iter().any(|k| written.eq_ignore_ascii_case(k)) {
             SqlError::unsupported(format!("the table function {}", written.to_uppercase()))
         } else {

@@ -22,6 +22,7 @@ use datafusion_optimizer::analyzer::AnalyzerRule;
 use datafusion_optimizer::analyzer::type_coercion::coerce_union_schema;
 
 use super::arithmetic::{Arithmetic, integer_as_decimal, numeric_types};
+use super::nested;
 use super::own_functions::{self, BIT_NOT, INTEGER_DIVIDE};
 use super::rounding::rounding_cast;
 
@@ -48,6 +49,16 @@ fn rewrite_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let plan = match plan {
         LogicalPlan::Values(mut values) => {
             (0..values.schema.fields().len()).for_each(|column| narrow_column(&mut values.values, column));
+            for expr in values.values.iter_mut().flatten() {
+                // Constants inside of lists, structs and maps.
+                if !matches!(expr, Expr::Literal(..)) && expr.get_type(&DFSchema::empty())?.is_nested() {
+                    let narrowed = expr.clone().transform_up(|e| match e {
+                        Expr::Literal(..) => rewrite_expr(e, &DFSchema::empty()),
+                        other => Ok(Transformed::no(other)),
+                    })?;
+                    *expr = narrowed.data;
+                }
+            }
             return LogicalPlanBuilder::values(values.values)?.build().map(Transformed::yes);
         }
         LogicalPlan::Union(union) => return with_common_types(union).map(|u| Transformed::yes(LogicalPlan::Union(u))),
@@ -203,6 +214,7 @@ fn rewrite_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 _ => Ok(Transformed::no(Expr::ScalarFunction(call))),
             }
         }
+        Expr::ScalarFunction(call) => nested::rewritten(call, schema),
         Expr::WindowFunction(mut function) => {
             rewrite_frame(&mut function.params, schema)?;
             Ok(Transformed::yes(Expr::WindowFunction(function)))

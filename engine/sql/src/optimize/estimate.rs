@@ -20,6 +20,9 @@ const LIKE: f64 = 0.1;
 const HAVING: f64 = 0.01;
 const EQUALITY: f64 = 0.05;
 
+/// Items of a list.
+pub(crate) const ITEMS: f64 = 4.0;
+
 /// Expected rows of a plan.
 pub(crate) fn rows(plan: &LogicalPlan) -> f64 {
     match plan {
@@ -79,6 +82,7 @@ pub(crate) fn rows(plan: &LogicalPlan) -> f64 {
             sort.fetch.map_or(input, |n| input.min(n as f64))
         }
         LogicalPlan::Union(union) => union.inputs.iter().map(|i| rows(i)).sum(),
+        LogicalPlan::Unnest(unnest) if !unnest.list_type_columns.is_empty() => rows(&unnest.input) * ITEMS,
         LogicalPlan::Values(values) => values.values.len() as f64,
         LogicalPlan::EmptyRelation(empty) => f64::from(u8::from(empty.produce_one_row)),
         other => other.inputs().first().map_or(1.0, |input| rows(input)),

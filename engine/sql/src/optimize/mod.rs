@@ -11,6 +11,7 @@ pub(crate) mod estimate;
 mod exact_in;
 pub(crate) mod grouping;
 mod join_order;
+mod lateral_unnest;
 mod merged_columns;
 mod ordered_set;
 mod push_down;
@@ -92,6 +93,7 @@ pub(crate) fn optimize(plan: LogicalPlan, now_ms: Option<i64>) -> Result<Logical
     let plan = asof::rewrite(plan)?;
     let plan = merged_columns::rewrite(plan)?;
     let plan = distinct_on::rewrite(plan)?;
+    let plan = lateral_unnest::rewrite(plan)?;
     let plan = ANALYZER.execute_and_check(plan, &CONFIG, |_, _| {})?;
     let context = OptimizerContext::new_with_config_options(Arc::clone(&CONFIG)).with_max_passes(3);
     let context = match now_ms.and_then(chrono::DateTime::from_timestamp_millis) {

@@ -120,6 +120,21 @@ impl Dialect for FlumenDialect {
     fn supports_order_by_all(&self) -> bool {
         true
     }
+    fn supports_dictionary_syntax(&self) -> bool {
+        true
+    }
+    fn support_map_literal_syntax(&self) -> bool {
+        true
+    }
+    fn supports_struct_literal(&self) -> bool {
+        true
+    }
+    fn supports_array_typedef_with_brackets(&self) -> bool {
+        true
+    }
+    fn supports_named_fn_args_with_assignment_operator(&self) -> bool {
+        true
+    }
     fn supports_table_versioning(&self) -> bool {
         true
     }

@@ -13,15 +13,18 @@ mod dialect;
 pub(crate) mod limits;
 pub(crate) mod merged_columns;
 mod named_windows;
+mod nested;
 pub(crate) mod normalize;
 pub(crate) mod rebalance;
 mod shadowed;
 mod slips;
 pub(crate) mod spellings;
 mod statement;
+mod struct_type;
 #[cfg(test)]
 mod tests;
 pub(crate) mod token_forms;
+pub(crate) mod unnest;
 mod unread;
 pub(crate) mod using;
 
@@ -57,6 +60,7 @@ fn parse_here(sql: &str) -> Result<Vec<Result<Statement>>> {
     })?;
     limits::check_depth(&tokens).map_err(|e| e.locate(&tokens, sql))?;
     token_forms::rewrite(&mut tokens).map_err(|e| e.locate(&tokens, sql))?;
+    struct_type::with_angles(&mut tokens);
     let names = normalize::WrittenNames::lower(&mut tokens);
     let names = Arc::new(names);
     let mut statements = Vec::new();

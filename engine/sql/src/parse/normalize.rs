@@ -14,7 +14,7 @@ use datafusion_sql::sqlparser::ast::{
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::limits::{EXPRESSIONS_MAX, RELATIONS_MAX, too_deep};
-use super::{asof, merged_columns, named_windows, shadowed, spellings, token_forms, unread, using};
+use super::{asof, merged_columns, named_windows, nested, shadowed, spellings, token_forms, unnest, unread, using};
 use crate::error::{Result, SqlError, SqlErrorKind};
 
 /// Names as they are written in the text, by lower case.
@@ -116,6 +116,8 @@ impl VisitorMut for Normalize {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<SqlError> {
         self.depth -= 1;
+        nested::struct_of_names(expr);
+        nested::name_parts(expr);
         // A number with an exponent is a DOUBLE; the binder would make it a DECIMAL.
         if let Expr::Value(value) = expr
             && let ast::Value::Number(text, _) = &value.value
@@ -141,6 +143,7 @@ impl VisitorMut for Normalize {
                 format!("the statement reads more than {RELATIONS_MAX} relations"),
             ));
         }
+        unnest::normalize(factor);
         if let Err(error) = unread::check_table(factor) {
             return ControlFlow::Break(error);
         }

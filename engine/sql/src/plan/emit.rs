@@ -97,6 +97,7 @@ fn operator_spec(node: &Node) -> OperatorSpec {
             OperatorSpec::new(&ProjectSpec { expressions: expressions.clone() }, inputs, output)
         }
         Op::Expand(spec) => OperatorSpec::new(spec, inputs, output),
+        Op::Unnest(spec) => OperatorSpec::new(spec, inputs, output),
         Op::Aggregate(spec) => {
             let keys: Vec<Field> = spec.group_by.iter().map(|&c| inputs[0].fields[c].clone()).collect();
             let mut operator = OperatorSpec::new(spec, inputs, output);

@@ -89,6 +89,8 @@ pub(crate) fn title(node: &Node) -> String {
         Op::Filter { .. } => "Filter".to_owned(),
         Op::Project { .. } => "Project".to_owned(),
         Op::Expand(_) => "Expand".to_owned(),
+        Op::Unnest(spec) if spec.outer => "OuterUnnest".to_owned(),
+        Op::Unnest(_) => "Unnest".to_owned(),
         Op::Aggregate(spec) => format!("{}Aggregate", phase(spec.phase)),
         Op::Windowed { .. } => "Window".to_owned(),
         Op::Tumbling(spec) => format!("{}WindowAggregate", phase(spec.phase)),
@@ -182,6 +184,7 @@ fn describe(node: &Node) -> String {
             };
             format!("{title} [{}]", cut(spec.projections.iter().map(copy).collect::<Vec<_>>().join(", ")))
         }
+        Op::Unnest(spec) => format!("{title} [{}]", names_of(&spec.lists, input.unwrap_or(&Schema::new(Vec::new())))),
         Op::Aggregate(spec) => {
             let empty = Schema::new(Vec::new());
             let input = input.unwrap_or(&empty);
@@ -288,8 +291,16 @@ fn calls_text(calls: &[AggregateCall], phase: AggregatePhase, input: &Schema) ->
         if phase == AggregatePhase::Global {
             return c.function.clone();
         }
-        let args: Vec<&str> = c.args.iter().map(|&a| input.fields[a].name.as_str()).collect();
-        let args = if args.is_empty() { "*".to_owned() } else { args.join(", ") };
+        let (values, order) = c.args.split_at(c.args.len() - c.order_by.len().min(c.args.len()));
+        let mut args = if values.is_empty() { "*".to_owned() } else { names_of(values, input) };
+        if !order.is_empty() {
+            let keys: Vec<SortKey> = order
+                .iter()
+                .zip(&c.order_by)
+                .map(|(&column, o)| SortKey { column, descending: o.descending, nulls_first: o.nulls_first })
+                .collect();
+            let _ = write!(args, " ORDER BY {}", sort_text(&keys, input));
+        }
         let distinct = if c.distinct { "DISTINCT " } else { "" };
         let filter = c.filter.map(|f| format!(" FILTER {}", input.fields[f].name)).unwrap_or_default();
         format!("{}({distinct}{args}){filter}", c.function)

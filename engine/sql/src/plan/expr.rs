@@ -1,5 +1,9 @@
 //! Expressions of the front-end library to the engine's.
 
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 use datafusion_common::{DFSchema, ScalarValue};
 use datafusion_expr::expr::{AggregateFunction, ScalarFunction};
@@ -11,6 +15,7 @@ use crate::bind::arithmetic::ArithmeticFunction;
 use crate::bind::rounding::RoundingCast;
 use crate::bind::types::logical;
 use crate::error::{Result, SqlError};
+use crate::nested_functions::{FIELD, MAP_VALUE};
 use crate::subject::Subject;
 use crate::wording::sql_types;
 
@@ -106,6 +111,8 @@ pub(crate) fn translate(expr: &LogicalExpr, schema: &DFSchema) -> Result<Expr> {
             let data_type = logical_type(&list.expr, schema)?;
             let items = list.list.iter().map(|item| translate(item, schema)).collect::<Result<Vec<_>>>()?;
             let constants = items.iter().map(|item| match item {
+                // Nested values are compared one by one.
+                _ if data_type.is_nested() => None,
                 Expr::Literal(l) if l.data_type == data_type => Some(l.clone()),
                 Expr::Literal(l) if l.value == Value::Null => Some(Literal::null(data_type.clone())),
                 _ => None,
@@ -258,6 +265,9 @@ fn translate_function(function: &ScalarFunction, whole: &LogicalExpr, schema: &D
     if let (Some(cast), [input]) = (inner.downcast_ref::<RoundingCast>(), function.args.as_slice()) {
         return translate_cast(input, &cast.to, cast.safe, schema);
     }
+    if function.func.name() == "get_field" {
+        return translate_part(function, schema);
+    }
     let args = function.args.iter().map(|a| translate(a, schema)).collect::<Result<Vec<_>>>()?;
     let return_type = logical(&whole.get_type(schema).map_err(internal)?)?;
     if let Some(arithmetic) = inner.downcast_ref::<ArithmeticFunction>() {
@@ -277,6 +287,62 @@ fn translate_function(function: &ScalarFunction, whole: &LogicalExpr, schema: &D
         Some((_, ours)) => Ok(Expr::call(*ours, args, return_type)),
         None => Ok(Expr::call(format!("{FUNCTION_PREFIX}{name}"), args, return_type)),
     }
+}
+
+/// `get_field(value, name, name, ...)`: a part of a struct by its position, a value of a map by its key.
+fn translate_part(function: &ScalarFunction, schema: &DFSchema) -> Result<Expr> {
+    let Some((base, path)) = function.args.split_first() else {
+        return Err(SqlError::invalid("get_field takes a value and the name of a field").about("get_field"));
+    };
+    let mut value = translate(base, schema)?;
+    let mut data_type = logical_type(base, schema)?;
+    for step in path {
+        (value, data_type) = match data_type {
+            LogicalType::Struct(fields) => {
+                let LogicalExpr::Literal(name, _) = step else {
+                    return Err(SqlError::invalid("a field of a struct is named by a constant").about("get_field"));
+                };
+                let name = name.try_as_str().flatten().unwrap_or_default();
+                let found = fields.iter().position(|field| field.name == name);
+                let Some(position) = found else {
+                    return Err(SqlError::invalid(format!("the struct has no field {name:?}")).about(name));
+                };
+                let part = fields[position].data_type.clone();
+                let position = Expr::Literal(Literal::int64(i64::try_from(position).unwrap_or(i64::MAX)));
+                (Expr::call(FIELD, vec![value, position], part.clone()), part)
+            }
+            LogicalType::Map { key, value: values } => {
+                let asked = typed(translate(step, schema)?, &logical_type(step, schema)?, &key.data_type);
+                let found = values.data_type.clone();
+                (Expr::call(MAP_VALUE, vec![value, asked], found.clone()), found)
+            }
+            LogicalType::Null => (Expr::Literal(Literal::null(LogicalType::Null)), LogicalType::Null),
+            other => return Err(SqlError::invalid(format!("a value of type {other} has no fields")).about("get_field")),
+        };
+    }
+    Ok(value)
+}
+
+/// The value of a row of an array.
+fn value_at(array: &ArrayRef, row: usize) -> Result<Value> {
+    let items = |items: &ArrayRef| (0..items.len()).map(|item| value_at(items, item)).collect::<Result<_>>();
+    if array.is_null(row) {
+        return Ok(Value::Null);
+    }
+    Ok(match array.data_type() {
+        DataType::List(_) => Value::List(items(&array.as_list::<i32>().value(row))?),
+        DataType::LargeList(_) => Value::List(items(&array.as_list::<i64>().value(row))?),
+        DataType::FixedSizeList(..) => Value::List(items(&array.as_fixed_size_list().value(row))?),
+        DataType::Map(..) => {
+            let entries: ArrayRef = Arc::new(array.as_map().value(row));
+            Value::List(items(&entries)?)
+        }
+        DataType::Struct(_) => {
+            let parts = array.as_struct().columns().iter().map(|part| value_at(part, row));
+            Value::Struct(parts.collect::<Result<_>>()?)
+        }
+        _ => literal(&ScalarValue::try_from_array(array, row).map_err(internal)?)?.value,
+    })
 }
 
 /// A constant.
@@ -327,6 +393,7 @@ pub(crate) fn literal(value: &ScalarValue) -> Result<Literal> {
         ScalarValue::IntervalDayTime(Some(v)) => {
             Value::Interval { months: 0, days: v.days, nanos: i64::from(v.milliseconds) * 1_000_000 }
         }
+        nested if data_type.is_nested() => value_at(&nested.to_array_of_size(1).map_err(internal)?, 0)?,
         other => {
             let data_type = sql_types(&other.data_type().to_string());
             let error = SqlError::unsupported(format!("constants of type {data_type}"));

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use flumen_core::expr::{Expr, Literal};
 use flumen_core::graph::Partitioner;
 use flumen_core::spec::connector::{SinkSpec, SourceSpec};
-use flumen_core::spec::relational::{AsofJoinSpec, ExpandSpec, HashAggregateSpec, HashJoinSpec, LimitSpec, SortSpec};
+use flumen_core::spec::relational::{
+    AsofJoinSpec, ExpandSpec, HashAggregateSpec, HashJoinSpec, LimitSpec, SortSpec, UnnestSpec,
+};
 use flumen_core::spec::streaming::{TumblingAggregateSpec, WatermarkSpec};
 use flumen_core::spec::window::WindowFunctionsSpec;
 use flumen_core::types::{Field, LogicalType, Schema, SchemaRef};
@@ -42,6 +44,8 @@ pub(crate) enum Op {
         size_ms: i64,
         offset_ms: i64,
     },
+    /// Each row once for each item of its lists.
+    Unnest(UnnestSpec),
     Join(HashJoinSpec),
     AsofJoin(AsofJoinSpec),
     WindowFunctions(WindowFunctionsSpec),
@@ -171,6 +175,7 @@ impl Node {
         match &self.op {
             Op::Project { .. }
             | Op::Expand(_)
+            | Op::Unnest(_)
             | Op::Join(_)
             | Op::AsofJoin(_)
             | Op::WindowFunctions(_)

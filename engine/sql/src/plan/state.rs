@@ -5,7 +5,7 @@
 use flumen_core::spec::relational::AggregateCall;
 use flumen_core::types::{DECIMAL_PRECISION_MAX, Field, LogicalType};
 
-use crate::bind::aggregates::takes_pairs;
+use crate::bind::aggregates::{ARRAY_AGG, takes_pairs};
 
 /// State columns of one aggregate.
 pub(crate) fn state_fields(call: &AggregateCall) -> Vec<Field> {
@@ -34,6 +34,19 @@ pub(crate) fn state_fields(call: &AggregateCall) -> Vec<Field> {
                 _ => LogicalType::Decimal { precision: DECIMAL_PRECISION_MAX, scale: 0 },
             };
             vec![Field::new("sum", sum, false), count()]
+        }
+        ARRAY_AGG => {
+            let item = match call.arg_types.as_slice() {
+                [value] => value.clone(),
+                types => {
+                    let field = |(index, data_type): (usize, &LogicalType)| {
+                        let name = if index == 0 { "value".to_owned() } else { format!("order_{index}") };
+                        Field::new(name, data_type.clone(), true)
+                    };
+                    LogicalType::Struct(types.iter().enumerate().map(field).collect())
+                }
+            };
+            vec![Field::new("values", LogicalType::list_of(item), true)]
         }
         name => vec![Field::new(name, call.return_type.clone(), true)],
     }

@@ -1,17 +1,20 @@
-//! MIN, MAX, FIRST_VALUE and LAST_VALUE of strings and binary values.
+//! MIN, MAX, FIRST_VALUE and LAST_VALUE of strings, binary values, and nested values as the strings of [`NestedKeys`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow_array::ArrayRef;
 use arrow_buffer::{BooleanBuffer, NullBuffer, ToByteSlice};
+use flumen_core::batch::Column;
 use flumen_core::types::{Field, LogicalType};
+use flumen_kernels::nested::NestedKeys;
 
 use super::active::{Active, refuse_retract};
 use super::extreme::Direction;
 use super::pick::Which;
 use super::{Accumulator, AccumulatorContext, StateInput, UpdateInput};
 use crate::error::{Result, StateError};
-use crate::keyed::view_array;
+use crate::keyed::{as_strings, from_strings, view_array};
 use crate::pages::{ByteArena, PageSource, SlotColumn, VIEW_INLINE_BYTES, view_length, view_words};
 use crate::values::{ColumnView, Lanes};
 
@@ -51,11 +54,18 @@ pub(super) struct KeptBytes {
     garbage_bytes: usize,
     keep: Keep,
     data_type: LogicalType,
+    /// What makes strings of nested values.
+    nested: Option<Arc<NestedKeys>>,
     pages: Arc<dyn PageSource>,
 }
 
 impl KeptBytes {
-    pub(super) fn new(keep: Keep, data_type: LogicalType, context: &AccumulatorContext) -> Self {
+    pub(super) fn new(
+        keep: Keep,
+        data_type: LogicalType,
+        nested: Option<Arc<NestedKeys>>,
+        context: &AccumulatorContext,
+    ) -> Self {
         let pages = &context.pages;
         Self {
             views: SlotColumn::new(Arc::clone(pages)),
@@ -64,6 +74,7 @@ impl KeptBytes {
             garbage_bytes: 0,
             keep,
             data_type,
+            nested,
             pages: Arc::clone(pages),
         }
     }
@@ -113,6 +124,14 @@ impl KeptBytes {
         Ok(())
     }
 
+    /// The column, with strings in the place of nested values.
+    fn strings<'a>(&self, column: &'a Column) -> Result<Cow<'a, Column>> {
+        match &self.nested {
+            None => Ok(Cow::Borrowed(column)),
+            Some(keys) => as_strings(keys, column).map(Cow::Owned),
+        }
+    }
+
     fn take(&mut self, active: &Active<'_>, view: &ColumnView<'_>) -> Result<()> {
         let lanes = match &view.lanes {
             Lanes::Bytes(lanes) => lanes,
@@ -150,12 +169,14 @@ impl Accumulator for KeptBytes {
 
     fn update(&mut self, input: &UpdateInput<'_>) -> Result<()> {
         refuse_retract(self.keep.name(), input.row_kinds)?;
-        let view = ColumnView::new(input.args[0])?;
+        let column = self.strings(input.args[0])?;
+        let view = ColumnView::new(&column)?;
         self.take(&Active::of_update(input, &[&view])?, &view)
     }
 
     fn merge(&mut self, input: &StateInput<'_>) -> Result<()> {
-        let view = ColumnView::new(input.state[0])?;
+        let column = self.strings(input.state[0])?;
+        let view = ColumnView::new(&column)?;
         self.take(&Active::of_merge(input, Some(&view)), &view)
     }
 
@@ -174,7 +195,11 @@ impl Accumulator for KeptBytes {
             let view = self.views.get(*slot);
             (view as u64, (view >> 64) as u64)
         });
-        view_array(&self.data_type, views, nulls, |low, high| self.arena.get(low, high))
+        let Some(keys) = &self.nested else {
+            return view_array(&self.data_type, views, nulls, |low, high| self.arena.get(low, high));
+        };
+        let strings = view_array(&LogicalType::Binary, views, nulls, |low, high| self.arena.get(low, high))?;
+        from_strings(keys, &strings)
     }
 
     fn reset(&mut self, slots: &[u32]) -> Result<()> {
@@ -193,6 +218,7 @@ impl Accumulator for KeptBytes {
             garbage_bytes: self.garbage_bytes,
             keep: self.keep,
             data_type: self.data_type.clone(),
+            nested: self.nested.clone(),
             pages: Arc::clone(&self.pages),
         })
     }

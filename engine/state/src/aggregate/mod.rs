@@ -17,6 +17,7 @@ mod argument_tests;
 mod bits;
 mod boolean;
 mod bytes;
+mod collect;
 mod concat;
 mod count;
 mod extreme;
@@ -89,6 +90,17 @@ pub trait Accumulator: Send {
     /// # Errors
     /// If it is refused.
     fn reserve(&mut self, slots: usize) -> Result<()>;
+
+    /// Takes memory for the values of a batch that comes next, before any of its rows is taken in: `columns` are its
+    /// arguments (or its states), of `rows` rows of which `selected` count. Only for accumulators whose memory grows with
+    /// rows rather than with groups.
+    ///
+    /// # Errors
+    /// If it is refused.
+    fn make_room(&mut self, columns: &[&Column], rows: usize, selected: usize) -> Result<()> {
+        let _ = (columns, rows, selected);
+        Ok(())
+    }
 
     /// Takes in rows; memory for their slots is there.
     ///

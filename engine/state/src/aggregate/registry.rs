@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use flumen_core::spec::relational::AggregateCall;
 use flumen_core::types::{DECIMAL_PRECISION_MAX, Field, LogicalType};
+use flumen_kernels::nested::NestedKeys;
 
 use super::bits::{BitFold, BitOperator};
 use super::boolean::{BooleanFold, Connective};
 use super::bytes::{Keep, KeptBytes};
+use super::collect::Collect;
 use super::concat::Concat;
 use super::count::Count;
 use super::extreme::{Direction, Extreme};
@@ -26,6 +28,11 @@ use crate::pages::MeteredPages;
 pub trait AggregateFunction: Send + Sync {
     /// What it returns for arguments of these types; `None` if it does not take them.
     fn return_type(&self, args: &[LogicalType]) -> Option<LogicalType>;
+
+    /// Whether it takes each value of its argument once if it is asked to.
+    fn takes_distinct(&self) -> bool {
+        false
+    }
 
     /// An accumulator for a call, whose argument types [`Self::return_type`] takes. The call's return type wins over
     /// the function's.
@@ -49,6 +56,7 @@ enum BuiltIn {
     Regression(Regression),
     /// Texts by the number beside them.
     Concat,
+    Collect,
 }
 
 const fn moment(sample: bool, root: bool) -> BuiltIn {
@@ -90,13 +98,14 @@ const BUILT_IN: &[(&str, BuiltIn)] = &[
     ("regr_syy", BuiltIn::Regression(Regression::SquaresY)),
     ("regr_sxy", BuiltIn::Regression(Regression::Products)),
     ("concat_ordered", BuiltIn::Concat),
+    ("array_agg", BuiltIn::Collect),
 ];
 
 fn is_number(data_type: &LogicalType) -> bool {
     data_type.is_integer() || data_type.is_float() || matches!(data_type, LogicalType::Decimal { .. })
 }
 
-/// Whether a value is kept as an unsigned integer, and of 128 bits; `None` for strings.
+/// Whether a value is kept as an unsigned integer, and of 128 bits; `None` for strings and nested values.
 fn code_width(data_type: &LogicalType) -> Option<usize> {
     match data_type {
         LogicalType::Utf8 | LogicalType::Binary => None,
@@ -105,10 +114,17 @@ fn code_width(data_type: &LogicalType) -> Option<usize> {
 }
 
 impl AggregateFunction for BuiltIn {
+    fn takes_distinct(&self) -> bool {
+        matches!(self, Self::Collect)
+    }
+
     fn return_type(&self, args: &[LogicalType]) -> Option<LogicalType> {
         let decimal = |scale: i8| LogicalType::Decimal { precision: DECIMAL_PRECISION_MAX, scale };
         if matches!(self, Self::Count) {
             return Some(LogicalType::Int64);
+        }
+        if matches!(self, Self::Collect) {
+            return args.first().map(|value| LogicalType::list_of(value.clone()));
         }
         let arg = match (self, args) {
             (Self::Regression(what), [y, x]) => {
@@ -120,7 +136,7 @@ impl AggregateFunction for BuiltIn {
             _ => return None,
         };
         match self {
-            Self::Count | Self::Regression(_) | Self::Concat => None,
+            Self::Count | Self::Regression(_) | Self::Concat | Self::Collect => None,
             Self::Bits(_) => arg.is_integer().then(|| arg.clone()),
             Self::Sum => match arg {
                 LogicalType::Int64 | LogicalType::UInt64 => Some(decimal(0)),
@@ -136,7 +152,7 @@ impl AggregateFunction for BuiltIn {
             },
             Self::Extreme(_) | Self::Pick(_) => match arg {
                 LogicalType::Null | LogicalType::Interval => None,
-                simple => simple.fixed_width().map(|_| simple.clone()),
+                other => Some(other.clone()),
             },
             Self::Boolean(_) => (*arg == LogicalType::Boolean).then_some(LogicalType::Boolean),
             Self::Moment(_) => is_number(arg).then_some(LogicalType::Float64),
@@ -152,6 +168,14 @@ impl AggregateFunction for BuiltIn {
         if matches!(self, Self::Count) {
             return if *returns == LogicalType::Int64 { Ok(Box::new(Count::new(context))) } else { Err(unsupported()) };
         }
+        if matches!(self, Self::Collect) {
+            let is_list = call.arg_types.first().is_some_and(|value| *returns == LogicalType::list_of(value.clone()));
+            if !is_list || call.arg_types.len() != call.order_by.len() + 1 {
+                return Err(unsupported());
+            }
+            let collect = Collect::new(call.arg_types.clone(), call.order_by.clone(), call.distinct, context);
+            return Ok(Box::new(collect));
+        }
         let arg = match (self, call.arg_types.as_slice()) {
             (Self::Regression(what), [y, x]) if self.return_type(&call.arg_types).as_ref() == Some(returns) => {
                 return Ok(Box::new(Pairs::new(*what, y, x, context)));
@@ -160,10 +184,14 @@ impl AggregateFunction for BuiltIn {
             (_, [arg]) => arg,
             _ => return Err(unsupported()),
         };
+        let nested = match arg.is_nested() {
+            true => Some(Arc::new(NestedKeys::new(arg).map_err(|_| unsupported())?)),
+            false => None,
+        };
         let same_scale = scale_of(arg) == scale_of(returns);
         let exact = |data_type: &LogicalType| is_number(data_type) && !data_type.is_float();
         Ok(match self {
-            Self::Count => return Err(unsupported()),
+            Self::Count | Self::Collect => return Err(unsupported()),
             Self::Sum if returns.is_float() => Box::new(FloatSum::new(arg, returns.clone(), context)),
             Self::Sum if exact(arg) && exact(returns) && same_scale => {
                 Box::new(ExactSum::new(returns.clone(), context))
@@ -174,12 +202,12 @@ impl AggregateFunction for BuiltIn {
             Self::Extreme(_) | Self::Pick(_) | Self::Bits(_) if returns != arg => return Err(unsupported()),
             Self::Bits(operator) => Box::new(BitFold::new(*operator, arg.clone(), context)),
             Self::Extreme(direction) => match code_width(arg) {
-                None => Box::new(KeptBytes::new(Keep::Extreme(*direction), arg.clone(), context)),
+                None => Box::new(KeptBytes::new(Keep::Extreme(*direction), arg.clone(), nested, context)),
                 Some(16) => Box::new(Extreme::<u128>::new(*direction, arg.clone(), context)),
                 Some(_) => Box::new(Extreme::<u64>::new(*direction, arg.clone(), context)),
             },
             Self::Pick(which) => match code_width(arg) {
-                None => Box::new(KeptBytes::new(Keep::Pick(*which), arg.clone(), context)),
+                None => Box::new(KeptBytes::new(Keep::Pick(*which), arg.clone(), nested, context)),
                 Some(16) => Box::new(Pick::<u128>::new(*which, arg.clone(), context)),
                 Some(_) => Box::new(Pick::<u64>::new(*which, arg.clone(), context)),
             },
@@ -244,7 +272,7 @@ impl AggregateRegistry {
         let unknown = || self.unknown(&call.function, &call.arg_types, &call.return_type.to_string());
         let function = self.functions.get(&call.function).ok_or_else(unknown)?;
         function.return_type(&call.arg_types).ok_or_else(unknown)?;
-        if call.distinct {
+        if call.distinct && !function.takes_distinct() {
             return Err(StateError::UnsupportedAggregate {
                 function: call.function.clone(),
                 problem: "over DISTINCT values is not supported here; group by the argument first".into(),

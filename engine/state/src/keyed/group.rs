@@ -113,7 +113,9 @@ impl KeyedTable {
         scratch: &mut Scratch,
     ) -> Result<()> {
         assert_eq!(input.columns.len(), self.key_fields().len(), "one column for each key");
-        let views = input.columns.iter().map(|c| ColumnView::new(c)).collect::<Result<Vec<_>>>()?;
+        let layout = std::sync::Arc::clone(&self.keys.layout);
+        let columns = layout.simple(input.columns)?;
+        let views = columns.iter().map(|c| ColumnView::new(c)).collect::<Result<Vec<_>>>()?;
         let all = input.selection.map_or(Rows::All(input.rows), |s| Rows::List(s));
         if few_codes(&views, all, selected, scratch) {
             let representatives = std::mem::take(&mut scratch.representatives);
@@ -121,7 +123,6 @@ impl KeyedTable {
             scratch.representatives = representatives;
             return result;
         }
-        let layout = std::sync::Arc::clone(&self.keys.layout);
         let words = std::mem::take(&mut scratch.words);
         let nulls = std::mem::take(&mut scratch.nulls);
         let keys = layout.encode(&views, all, words, nulls)?;
@@ -372,7 +373,7 @@ fn index_codes(rows: Rows<'_>, code_count: usize, scratch: &mut Scratch) {
 fn lane_count(lanes: &Lanes<'_>) -> usize {
     use crate::values::ByteLanes;
     match lanes {
-        Lanes::Null => 0,
+        Lanes::Null | Lanes::Opaque => 0,
         Lanes::Bool(values) => values.len(),
         Lanes::I8(values) => values.len(),
         Lanes::I16(values) => values.len(),

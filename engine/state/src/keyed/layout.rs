@@ -2,14 +2,20 @@
 //!
 //! A key row is a fixed number of 64-bit words. Small fixed-width columns share words, 64-bit columns have one, 128-bit
 //! columns two, strings two (a view, see [`crate::pages`]). Words of equal keys are equal: decimals are widened to
-//! their type's own width whatever carried them, floats have one zero and one NaN, a NULL is all zeros and a bit in a
+//! their type's own width whatever carried them, floats have one zero and one NaN, nested values are the strings that
+//! [`NestedKeys`] makes of them, a NULL is all zeros and a bit in a
 //! mask that is stored only once a NULL was seen. Rows rather than columns, because comparing a key after a random
 //! probe then costs one cache line instead of one for each column; everything that is not compared stays columnar.
 
+use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, NullArray};
 use arrow_array::{BinaryViewArray, BooleanArray, StringViewArray};
 use arrow_buffer::{BooleanBuffer, Buffer, IntervalMonthDayNano, NullBuffer, ScalarBuffer};
+use flumen_core::batch::Column;
 use flumen_core::types::{Field, LogicalType};
+use flumen_kernels::KernelError;
+use flumen_kernels::nested::NestedKeys;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::error::{Result, StateError};
@@ -39,6 +45,8 @@ pub(crate) struct KeyLayout {
     pub(crate) plain_words: Vec<usize>,
     /// Columns that are strings, with their word.
     pub(crate) views: Vec<(usize, usize)>,
+    /// For each column whose values are nested, what makes strings of them.
+    nested: Vec<Option<NestedKeys>>,
 }
 
 impl KeyLayout {
@@ -48,12 +56,14 @@ impl KeyLayout {
         // Words with room: (word, bits used).
         let mut partial: Vec<(usize, u32)> = Vec::new();
         let mut views = Vec::new();
+        let mut nested = Vec::with_capacity(fields.len());
         for (column, field) in fields.iter().enumerate() {
             let refused = || StateError::KeyType { column, data_type: field.data_type.to_string() };
+            let is_nested = field.data_type.is_nested();
+            nested.push(if is_nested { Some(NestedKeys::new(&field.data_type).map_err(|_| refused())?) } else { None });
             let place = match (&field.data_type, field.data_type.fixed_width()) {
-                (_, None) => return Err(refused()),
                 (LogicalType::Null, _) => Place::Nothing,
-                (LogicalType::Utf8 | LogicalType::Binary, _) => {
+                (LogicalType::Utf8 | LogicalType::Binary, _) | (_, None) => {
                     views.push((column, words));
                     words += 2;
                     Place::View { word: words - 2 }
@@ -85,7 +95,16 @@ impl KeyLayout {
         }
         let is_view_word = |w: &usize| views.iter().any(|(_, word)| w == word || *w == word + 1);
         let plain_words = (0..words).filter(|w| !is_view_word(w)).collect();
-        Ok(Self { fields, places, words: words.max(1), plain_words, views })
+        Ok(Self { fields, places, words: words.max(1), plain_words, views, nested })
+    }
+
+    /// The columns, with strings in the place of nested values.
+    pub(crate) fn simple<'a>(&self, columns: &[&'a Column]) -> Result<Vec<Cow<'a, Column>>> {
+        let simple = |(column, keys): (&&'a Column, &Option<NestedKeys>)| match keys {
+            None => Ok(Cow::Borrowed(*column)),
+            Some(keys) => as_strings(keys, column).map(Cow::Owned),
+        };
+        columns.iter().zip(&self.nested).map(simple).collect()
     }
 }
 
@@ -202,6 +221,7 @@ impl KeyLayout {
             Lanes::Bytes(_) => "a string or binary type",
             Lanes::F32(_) | Lanes::F64(_) => "a floating-point type",
             Lanes::Interval(_) => "an interval",
+            Lanes::Opaque => "a nested type",
             _ => "an integer type",
         };
         StateError::ColumnType {
@@ -252,7 +272,7 @@ impl KeyLayout {
             Lanes::U64(values) => each!(values, |v| v),
             Lanes::F32(values) => each!(values, |v| u64::from(canonical_f32(v).to_bits())),
             Lanes::F64(values) => each!(values, |v| canonical_f64(v).to_bits()),
-            Lanes::Interval(_) | Lanes::Bytes(_) => return Err(self.mismatch(c, column)),
+            Lanes::Interval(_) | Lanes::Bytes(_) | Lanes::Opaque => return Err(self.mismatch(c, column)),
         }
         Ok(())
     }
@@ -394,14 +414,41 @@ impl KeyLayout {
                 fixed_array(data_type, slots.iter().map(|s| wide(*s, word) as i128).collect(), nulls)
             }
             (Place::View { word }, logical) => {
+                let keys = self.nested[c].as_ref();
+                let logical = if keys.is_some() { &LogicalType::Binary } else { logical };
                 let views = slots.iter().map(|slot| {
                     let row = row(*slot);
                     (row[word], row[word + 1])
                 });
-                view_array(logical, views, nulls, long)?
+                let strings = view_array(logical, views, nulls, long)?;
+                match keys {
+                    Some(keys) => from_strings(keys, &strings)?,
+                    None => strings,
+                }
             }
         })
     }
+}
+
+fn nested_failed(error: KernelError) -> StateError {
+    StateError::Codec { what: "nested values".into(), problem: error.to_string() }
+}
+
+/// The strings of a column's nested values.
+pub(crate) fn as_strings(keys: &NestedKeys, column: &Column) -> Result<Column> {
+    let strings = |array: &ArrayRef| -> Result<ArrayRef> {
+        let flat = flumen_kernels::gather::flatten(array).map_err(nested_failed)?;
+        Ok(Arc::new(keys.encode(&flat).map_err(nested_failed)?))
+    };
+    Ok(match column {
+        Column::Array(array) => Column::Array(strings(array)?),
+        Column::Constant(value) => Column::Constant(strings(value)?),
+    })
+}
+
+/// The nested values of strings.
+pub(crate) fn from_strings(keys: &NestedKeys, strings: &ArrayRef) -> Result<ArrayRef> {
+    keys.decode(strings.as_binary_view()).map_err(nested_failed)
 }
 
 /// Bytes of a data buffer of an exported string array: offsets are 32 bits, and a reader may keep one buffer alive.

@@ -25,4 +25,4 @@ pub use group::{Groups, KeyInput};
 pub use snapshot::TableSnapshot;
 pub use table::{KeyedTable, RowInput, SlotCursor};
 
-pub(crate) use layout::view_array;
+pub(crate) use layout::{as_strings, from_strings, view_array};

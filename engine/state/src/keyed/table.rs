@@ -34,7 +34,7 @@ impl KeyedTable {
     /// An empty table. Accumulators are fresh; they take their pages from wherever they were made with.
     ///
     /// # Errors
-    /// [`StateError::KeyType`] for a key column of nested type.
+    /// [`StateError::KeyType`] for a key column whose type has no order, and for too many columns.
     pub fn new(
         key_fields: Vec<Field>,
         accumulators: Vec<Box<dyn Accumulator>>,
@@ -98,6 +98,14 @@ impl KeyedTable {
     /// The accumulators, to update. [`Self::group`] has made memory for all slots.
     pub fn accumulators_mut(&mut self) -> &mut [Box<dyn Accumulator>] {
         &mut self.accumulators
+    }
+
+    /// Takes memory for what one accumulator will keep of a batch that was grouped and comes next.
+    ///
+    /// # Errors
+    /// As [`Accumulator::make_room`].
+    pub fn make_room(&mut self, accumulator: usize, columns: &[&Column], rows: usize, selected: usize) -> Result<()> {
+        self.accumulators[accumulator].make_room(columns, rows, selected)
     }
 
     /// Updates one accumulator with the rows that `groups` was computed for.

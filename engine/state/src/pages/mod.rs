@@ -176,6 +176,10 @@ impl Charge {
         source.charge(bytes).map_err(|source| StateError::Memory { bytes, source })?;
         Ok(Self { source: Arc::clone(source), bytes })
     }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
 }
 
 impl Drop for Charge {

@@ -126,6 +126,7 @@ cases!(
     insert,
     joins,
     more_aggregates,
+    nested,
     null_logic,
     order_and_limit,
     pivots,

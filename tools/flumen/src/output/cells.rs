@@ -3,37 +3,65 @@
 use std::borrow::Cow;
 use std::io;
 
-use arrow_array::{Array, RecordBatch};
+use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use arrow_schema::{Field, SchemaRef};
+use arrow_schema::{ArrowError, DataType, Field, SchemaRef};
+use flumen_kernels::nested::NestedText;
 
 /// NULL where it is a word.
 pub(super) const NULL: &str = "NULL";
 
-/// How arrow shows values; NULL inside of lists and structs is a word.
+/// How arrow shows simple values.
 const OPTIONS: FormatOptions<'static> = FormatOptions::new().with_null(NULL);
 
 /// Formats the cells of one batch.
 pub(super) struct Cells<'a> {
-    columns: Vec<(ArrayFormatter<'a>, Option<arrow_buffer::NullBuffer>)>,
+    columns: Vec<(Texts<'a>, Option<arrow_buffer::NullBuffer>)>,
+}
+
+/// The texts of a column.
+enum Texts<'a> {
+    Simple(ArrayFormatter<'a>),
+    /// As a cast to text writes them: `[1, NULL]`, `{'a': 1}`, `{key=value}`.
+    Nested(NestedText),
+}
+
+impl<'a> Texts<'a> {
+    fn new(array: &'a ArrayRef) -> Result<Self, ArrowError> {
+        if !array.data_type().is_nested() || matches!(array.data_type(), DataType::Dictionary(..)) {
+            return Ok(Self::Simple(ArrayFormatter::try_new(array, &OPTIONS)?));
+        }
+        let simple = &mut |part: &ArrayRef| {
+            let formatter = ArrayFormatter::try_new(part, &OPTIONS)?;
+            (0..part.len()).map(|row| formatter.value(row).try_to_string()).collect::<Result<Vec<_>, ArrowError>>()
+        };
+        Ok(Self::Nested(NestedText::new(array, simple)?))
+    }
 }
 
 impl<'a> Cells<'a> {
     pub(super) fn new(batch: &'a RecordBatch) -> io::Result<Self> {
-        let column = |array: &'a arrow_array::ArrayRef| {
+        let column = |array: &'a ArrayRef| {
             // Logical nulls: those of an untyped NULL, too.
-            Ok((ArrayFormatter::try_new(array, &OPTIONS).map_err(io::Error::other)?, array.logical_nulls()))
+            Ok((Texts::new(array).map_err(io::Error::other)?, array.logical_nulls()))
         };
         Ok(Self { columns: batch.columns().iter().map(column).collect::<io::Result<_>>()? })
     }
 
     /// A cell; `None` is NULL.
     pub(super) fn get(&self, row: usize, column: usize) -> io::Result<Option<String>> {
-        let (formatter, nulls) = &self.columns[column];
+        let (texts, nulls) = &self.columns[column];
         if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
             return Ok(None);
         }
-        formatter.value(row).try_to_string().map(Some).map_err(io::Error::other)
+        match texts {
+            Texts::Simple(formatter) => formatter.value(row).try_to_string().map(Some).map_err(io::Error::other),
+            Texts::Nested(texts) => {
+                let mut text = String::new();
+                texts.write(row, &mut text);
+                Ok(Some(text))
+            }
+        }
     }
 
     /// How many columns there are.

@@ -238,6 +238,16 @@ fn nested_values_have_words_for_null() {
 }
 
 #[test]
+fn structs_are_shown_as_duckdb_does() {
+    let fields = vec![Field::new("a", DataType::Utf8, true), Field::new("b", DataType::Int64, true)];
+    let columns: Vec<ArrayRef> =
+        vec![Arc::new(StringArray::from(vec![Some("x, y"), None])), Arc::new(Int64Array::from(vec![Some(1), None]))];
+    let structs = arrow_array::StructArray::new(fields.into(), columns, None);
+    let expected = "s\n{'a': 'x, y', 'b': 1}\n{'a': NULL, 'b': NULL}\n";
+    assert_eq!(text(Format::Tsv, ALL, &[column("s", Arc::new(structs))]), expected);
+}
+
+#[test]
 fn formats_follow_from_names_of_files() {
     let format = |name: &str| Format::from_path(Path::new(name));
     assert_eq!(format("a/b.CSV"), Some(Format::Csv));

@@ -1,4 +1,4 @@
-//! CAST and TRY_CAST between the simple types.
+//! CAST and TRY_CAST between the simple types; those of nested values are in `nested_cast`.
 //!
 //! A conversion is a function from a row to a value or nothing; "nothing" is an error that names the value, or NULL for
 //! TRY_CAST, and only for rows that count. Rules are PostgreSQL's: a fraction is rounded when it goes (floating-point to
@@ -22,6 +22,7 @@ use super::calendar::{DAY_SECONDS, SECOND_NANOS, Zone};
 use super::comparison::as_views;
 use super::datetime::rescale_ticks;
 use super::decimal::{self, POWERS};
+use super::nested_cast;
 use super::parse;
 use crate::expr::column::{Fixed, Native, Operand, Rows, expand, fixed};
 use crate::expr::error::ExprError;
@@ -32,10 +33,11 @@ use crate::expr::program::{Bound, Kernel, Traits};
 /// # Errors
 /// If there is none.
 pub(crate) fn bind(from: &LogicalType, to: &LogicalType, safe: bool) -> Result<Bound, ExprError> {
+    if from.is_nested() || to.is_nested() {
+        return nested_cast::bind(from, to, safe);
+    }
     let unsupported = || ExprError::UnsupportedCast { from: from.clone(), to: to.clone() };
-    let simple = |t: &LogicalType| {
-        !matches!(t, LogicalType::List(_) | LogicalType::Struct(_) | LogicalType::Map { .. } | LogicalType::Null)
-    };
+    let simple = |t: &LogicalType| *t != LogicalType::Null;
     let number = |t: &LogicalType| t.is_float() || decimal::digits(t).is_some();
     let supported = match (from, to) {
         (LogicalType::Utf8, to) => simple(to),

@@ -23,6 +23,7 @@ use crate::expr::column::{
 };
 use crate::expr::error::ExprError;
 use crate::expr::program::{Bound, Kernel, Traits};
+use crate::nested::canonical;
 
 /// A comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,19 @@ impl Comparison {
             "is_not_distinct_from" => Self::NotDistinct,
             _ => return None,
         })
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Eq => "eq",
+            Self::Ne => "ne",
+            Self::Lt => "lt",
+            Self::Le => "le",
+            Self::Gt => "gt",
+            Self::Ge => "ge",
+            Self::Distinct => "is_distinct_from",
+            Self::NotDistinct => "is_not_distinct_from",
+        }
     }
 
     fn holds(self, ordering: Ordering) -> bool {
@@ -217,12 +231,12 @@ impl Compare {
 
     /// Nested types, element by element.
     fn others(&self, left: &Column, right: &Column, rows: Rows<'_>) -> Result<BooleanBuffer, ExprError> {
-        let (left, right) = (expand(left, rows.len)?, expand(right, rows.len)?);
-        let right = if left.data_type() == right.data_type() {
-            right
-        } else {
-            arrow_cast::cast(&right, left.data_type()).map_err(ExprError::arrow("compare"))?
+        let one_carrier = |column: &Column| -> Result<ArrayRef, ExprError> {
+            let failed = |source| ExprError::Function { function: self.op.name().to_owned(), source: Box::new(source) };
+            let column = map_array(column, |array| canonical(array).map_err(failed))?;
+            expand(&column, rows.len)
         };
+        let (left, right) = (one_carrier(left)?, one_carrier(right)?);
         let options = arrow_schema::SortOptions { descending: false, nulls_first: false };
         let compare = arrow_ord::ord::make_comparator(&left, &right, options).map_err(ExprError::arrow("compare"))?;
         Ok(pack_bits(rows.len, |i| self.op.holds(compare(i, i))))

@@ -21,6 +21,7 @@ pub(crate) mod extract;
 pub(crate) mod in_list;
 pub(crate) mod like;
 pub(crate) mod logic;
+pub(crate) mod nested_cast;
 pub(crate) mod parse;
 pub(crate) mod pattern;
 pub(crate) mod string;

@@ -5,6 +5,7 @@ mod arithmetic;
 mod compiling;
 mod conditions;
 mod conversions;
+mod nested;
 mod properties;
 mod reached;
 mod strings;

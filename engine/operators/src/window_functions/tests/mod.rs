@@ -124,6 +124,7 @@ fn aggregate(
         args: arg.into_iter().collect(),
         arg_types: arg.map(|arg| input().fields[arg].data_type.clone()).into_iter().collect(),
         distinct: false,
+        order_by: Vec::new(),
         filter,
         return_type: returns.clone(),
     };
@@ -305,6 +306,7 @@ fn wide_rows(values: &[i128], frame: Frame) -> (OperatorSpec, Batch) {
             args: vec![1],
             arg_types: vec![wide()],
             distinct: false,
+            order_by: Vec::new(),
             filter: None,
             return_type: wide(),
         };
@@ -357,6 +359,7 @@ fn floats_are_never_subtracted() {
         args: vec![1],
         arg_types: vec![LogicalType::Float64],
         distinct: false,
+        order_by: Vec::new(),
         filter: None,
         return_type: LogicalType::Float64,
     };

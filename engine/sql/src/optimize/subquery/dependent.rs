@@ -15,11 +15,13 @@ use std::sync::Arc;
 
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{Column, DFSchema, JoinType, NullEquality, Result, ScalarValue, TableReference};
+use datafusion_expr::builder::unnest_with_options;
 use datafusion_expr::expr::{WindowFunction, WindowFunctionParams};
 use datafusion_expr::utils::{conjunction, split_conjunction};
 use datafusion_expr::{
     Aggregate, BinaryExpr, Distinct, Expr, ExprSchemable, FetchType, Filter, Join, Limit, LogicalPlan, Operator,
-    Projection, SkipType, SortExpr, SubqueryAlias, Union, Window, WindowFrame, WindowFunctionDefinition, lit, when,
+    Projection, SkipType, SortExpr, SubqueryAlias, Union, Unnest, Window, WindowFrame, WindowFunctionDefinition, lit,
+    when,
 };
 
 use super::{Decorrelation, Keys, filtered, free_columns, joined, lifted, met, unsupported};
@@ -53,7 +55,10 @@ impl<'a> Dependent<'a> {
     fn push(&mut self, plan: LogicalPlan) -> Result<(LogicalPlan, Keys)> {
         if !self.refers(&plan) {
             let (domain, keys) = self.domain()?;
-            return Ok((cross(domain, plan)?, keys));
+            // One row without columns adds nothing.
+            let is_one_row = matches!(&plan, LogicalPlan::EmptyRelation(empty)
+                if empty.produce_one_row && empty.schema.fields().is_empty());
+            return Ok((if is_one_row { domain } else { cross(domain, plan)? }, keys));
         }
         match plan {
             LogicalPlan::Filter(filter) => self.filter(filter),
@@ -74,6 +79,12 @@ impl<'a> Dependent<'a> {
                     .chain(keys.iter().map(|(_, key)| Ok(Expr::Column(key.clone()))))
                     .collect::<Result<_>>()?;
                 Ok((LogicalPlan::Projection(Projection::try_new(columns, Arc::new(input))?), keys))
+            }
+            // The only relation of a FROM, if it is lateral.
+            LogicalPlan::Subquery(subquery) => self.push(Arc::unwrap_or_clone(subquery.subquery)),
+            LogicalPlan::Unnest(Unnest { input, exec_columns, options, .. }) => {
+                let (input, keys) = self.push(Arc::unwrap_or_clone(input))?;
+                Ok((unnest_with_options(input, exec_columns, options)?, keys))
             }
             LogicalPlan::SubqueryAlias(SubqueryAlias { input, alias, .. }) => {
                 let (input, keys) = self.push(Arc::unwrap_or_clone(input))?;

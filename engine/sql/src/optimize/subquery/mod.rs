@@ -316,6 +316,8 @@ fn needs_keys(plan: &LogicalPlan) -> Result<bool> {
             LogicalPlan::Window(_) | LogicalPlan::Limit(_) | LogicalPlan::Distinct(_) | LogicalPlan::Union(_) => true,
             // A query in FROM gives the columns that it selects, not those that its conditions need.
             LogicalPlan::SubqueryAlias(_) => true,
+            // Its rows are made of the parameter.
+            LogicalPlan::Unnest(_) => true,
             LogicalPlan::Join(join) => join.join_type != JoinType::Inner,
             _ => false,
         };

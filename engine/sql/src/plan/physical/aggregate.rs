@@ -6,23 +6,23 @@
 use std::sync::Arc;
 
 use datafusion_common::DFSchema;
-use datafusion_expr::expr::AggregateFunction as AggregateExpr;
+use datafusion_expr::expr::{AggregateFunction as AggregateExpr, AggregateFunctionParams, Sort};
 use datafusion_expr::{Aggregate, Expr as LogicalExpr, LogicalPlan};
 use flumen_core::expr::{Expr, Literal};
 use flumen_core::graph::Partitioner;
-use flumen_core::spec::relational::{AggregateCall, AggregatePhase, HashAggregateSpec};
+use flumen_core::spec::relational::{AggregateCall, AggregatePhase, ArgumentOrder, HashAggregateSpec};
 use flumen_core::types::{Field, LogicalType, Schema, SchemaRef};
 
 use super::super::expr::{logical_type, translate};
 use super::super::node::{Node, Op, plain_columns, substitute};
 use super::super::state::state_fields;
-use crate::bind::aggregates::{AggregateFunction, takes_pairs};
+use crate::bind::aggregates::{ARRAY_AGG, AggregateFunction, AggregateKind, takes_pairs};
 use crate::bind::types::logical;
 use crate::error::{Result, SqlError};
 use crate::optimize::{estimate, grouping};
 
 use super::window::{tumbling, windowed};
-use super::{PhysicalPlanner, fields, translate_all};
+use super::{PhysicalPlanner, distinct, fields, translate_all};
 
 impl PhysicalPlanner<'_> {
     pub(super) fn aggregate(&mut self, aggregate: &Aggregate) -> Result<Node> {
@@ -86,7 +86,11 @@ impl PhysicalPlanner<'_> {
         if let Some(sets) = &sets {
             grouped = grouped.by_sets(sets, &mut calls, &fields_out[groups.len()])?;
         }
-        if calls.iter().any(|call| call.distinct) {
+        if !grouped.child.bounded && calls.iter().any(|call| call.function == ARRAY_AGG) {
+            let what = "array_agg over data that does not end";
+            return Err(SqlError::unsupported(what).about("array_agg"));
+        }
+        if calls.iter().any(distinct::is_split) {
             return self.distinct(grouped, &calls, fields_out, estimated);
         }
         Ok(self.two_phases(grouped, calls, fields_out, estimated))
@@ -122,6 +126,10 @@ impl PhysicalPlanner<'_> {
                 (Partitioner::KeyGroup { columns: group_by.clone() }, parallelism)
             };
             child.exchange(partitioner, target, spec(group_by, calls, AggregatePhase::Single, true), output, rows)
+        } else if keys > 0 && calls.iter().any(|call| call.function == ARRAY_AGG) {
+            // Lists are as long as what they are made of: nothing is gained before the exchange.
+            let partitioner = Partitioner::KeyGroup { columns: group_by.clone() };
+            child.exchange(partitioner, parallelism, spec(group_by, calls, AggregatePhase::Single, false), output, rows)
         } else {
             let local_fields = group_by
                 .iter()
@@ -167,8 +175,12 @@ pub(super) fn aggregate_call(
     };
     let name = func.name();
     let any: &dyn std::any::Any = func.inner().as_ref();
-    if any.downcast_ref::<AggregateFunction>().is_none() {
-        return Err(SqlError::unsupported(format!("the aggregate {name}")).about(name));
+    let kind = match any.downcast_ref::<AggregateFunction>() {
+        Some(function) => function.kind,
+        None => return Err(SqlError::unsupported(format!("the aggregate {name}")).about(name)),
+    };
+    if kind == AggregateKind::List {
+        return list_call(params, name, schema, return_type, column);
     }
     if !params.order_by.is_empty() {
         return Err(SqlError::unsupported(format!("ORDER BY inside {name}")).about(name));
@@ -187,6 +199,45 @@ pub(super) fn aggregate_call(
         args: args.iter().map(&mut *column).collect::<Result<_>>()?,
         arg_types: args.iter().map(|a| logical_type(a, schema)).collect::<Result<_>>()?,
         distinct,
+        order_by: Vec::new(),
+        filter: params.filter.as_deref().map(column).transpose()?,
+        return_type,
+    })
+}
+
+/// A call of `array_agg`: what orders the values follows them as further arguments.
+fn list_call(
+    params: &AggregateFunctionParams,
+    name: &str,
+    schema: &DFSchema,
+    return_type: LogicalType,
+    column: &mut impl FnMut(&LogicalExpr) -> Result<usize>,
+) -> Result<AggregateCall> {
+    if params.null_treatment.is_some() {
+        let error = SqlError::unsupported(format!("IGNORE NULLS and RESPECT NULLS in {name}")).about("NULLS");
+        return Err(error.with_hint("FILTER (WHERE x IS NOT NULL) leaves NULLs out"));
+    }
+    let [value] = params.args.as_slice() else {
+        return Err(SqlError::invalid(format!("{name} takes one argument, not {}", params.args.len())).about(name));
+    };
+    let mut sorts: Vec<&Sort> = Vec::new();
+    for sort in &params.order_by {
+        if params.distinct && sort.expr != *value {
+            let error = SqlError::invalid(format!("{name}(DISTINCT ...) can only be ordered by its argument"));
+            return Err(error.about("ORDER"));
+        }
+        if !sorts.iter().any(|before| before.expr == sort.expr) {
+            sorts.push(sort);
+        }
+    }
+    let args: Vec<&LogicalExpr> = std::iter::once(value).chain(sorts.iter().map(|sort| &sort.expr)).collect();
+    let order = |sort: &&Sort| ArgumentOrder { descending: !sort.asc, nulls_first: sort.nulls_first };
+    Ok(AggregateCall {
+        function: ARRAY_AGG.to_owned(),
+        args: args.iter().map(|arg| column(arg)).collect::<Result<_>>()?,
+        arg_types: args.iter().map(|arg| logical_type(arg, schema)).collect::<Result<_>>()?,
+        distinct: params.distinct,
+        order_by: sorts.iter().map(order).collect(),
         filter: params.filter.as_deref().map(column).transpose()?,
         return_type,
     })

@@ -27,6 +27,7 @@ use flumen_core::types::{Field, LogicalType, Schema};
 use super::super::node::{Node, Op};
 use super::PhysicalPlanner;
 use super::aggregate::Grouped;
+use crate::bind::aggregates::ARRAY_AGG;
 use crate::error::{Result, SqlError};
 
 /// The share of rows that stays when equal values become one, if nothing is known.
@@ -43,6 +44,11 @@ struct Branches<'a> {
     plain: Vec<&'a AggregateCall>,
 }
 
+/// Whether values are made distinct here: an accumulator of lists does so itself, and keeps NULL.
+pub(super) fn is_split(call: &AggregateCall) -> bool {
+    call.distinct && call.function != ARRAY_AGG
+}
+
 impl PhysicalPlanner<'_> {
     /// Groups, where some of the calls are of distinct values.
     pub(super) fn distinct(
@@ -57,13 +63,13 @@ impl PhysicalPlanner<'_> {
             return Err(SqlError::unsupported(what).about("DISTINCT"));
         }
         let mut values: Vec<DistinctValue> = Vec::new();
-        for call in calls.iter().filter(|call| call.distinct) {
+        for call in calls.iter().filter(|call| is_split(call)) {
             let value = (call.args[0], call.filter);
             if !values.contains(&value) {
                 values.push(value);
             }
         }
-        let plain = calls.iter().filter(|call| !call.distinct).collect();
+        let plain = calls.iter().filter(|call| !is_split(call)).collect();
         let branches = Branches { keys: grouped.keys.len(), values, plain };
         let totals = grouped.totals;
         let (child, first_calls) = branches.expand(grouped.child, &grouped.keys);
@@ -173,7 +179,7 @@ impl Branches<'_> {
         let condition = self.first_result() + self.plain.len();
         let mut next_result = self.first_result();
         let second = |call: &AggregateCall| {
-            if call.distinct {
+            if is_split(call) {
                 let value = self.values.iter().position(|v| *v == (call.args[0], call.filter));
                 let column = self.first_value() + value.expect("every distinct value was collected");
                 return AggregateCall { args: vec![column], distinct: false, filter: None, ..call.clone() };
@@ -184,6 +190,7 @@ impl Branches<'_> {
                 args: vec![next_result - 1],
                 arg_types: vec![call.return_type.clone()],
                 distinct: false,
+                order_by: Vec::new(),
                 filter: Some(condition),
                 return_type: call.return_type.clone(),
             }
@@ -196,7 +203,7 @@ impl Branches<'_> {
 fn counts_of_nothing(node: Node, calls: &[AggregateCall], fields: Vec<Field>) -> Node {
     let keys = fields.len() - calls.len();
     let column = |index: usize| match index.checked_sub(keys).map(|call| &calls[call]) {
-        Some(call) if call.function == "count" && !call.distinct => {
+        Some(call) if call.function == "count" && !is_split(call) => {
             let zero = Expr::Literal(Literal { value: Value::Int(0), data_type: call.return_type.clone() });
             Expr::call("coalesce", vec![Expr::Column(index), zero], call.return_type.clone())
         }

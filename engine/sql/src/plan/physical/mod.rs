@@ -12,6 +12,7 @@ mod join;
 mod order;
 mod scan;
 mod set_operation;
+mod unnest;
 mod window;
 mod window_functions;
 
@@ -112,7 +113,7 @@ impl<'a> PhysicalPlanner<'a> {
             LogicalPlan::Distinct(_) => Err(SqlError::unsupported("DISTINCT ON").about("DISTINCT")),
             LogicalPlan::Window(window) => self.window_functions(window),
             LogicalPlan::RecursiveQuery(_) => Err(SqlError::unsupported("WITH RECURSIVE").about("RECURSIVE")),
-            LogicalPlan::Unnest(_) => Err(SqlError::unsupported("UNNEST").about("UNNEST")),
+            LogicalPlan::Unnest(unnest) => self.unnest(unnest),
             other => Err(SqlError::unsupported(other.display())),
         }
     }

@@ -81,6 +81,7 @@ impl PhysicalPlanner<'_> {
             args: Vec::new(),
             arg_types: Vec::new(),
             distinct: false,
+            order_by: Vec::new(),
             filter: None,
             return_type: LogicalType::Int64,
         };

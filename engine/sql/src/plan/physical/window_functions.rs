@@ -194,7 +194,7 @@ impl<'a> Inputs<'a> {
                 let any: &dyn std::any::Any = function.inner().as_ref();
                 match any.downcast_ref::<AggregateFunction>().map(|function| function.kind) {
                     None => return Err(SqlError::unsupported(format!("the aggregate {name}")).about(name)),
-                    Some(AggregateKind::Ordered(_)) => {
+                    Some(AggregateKind::Ordered(_) | AggregateKind::List) => {
                         return Err(SqlError::unsupported(format!("{name} as a window function")).about(name));
                     }
                     Some(_) => {}
@@ -272,6 +272,7 @@ impl<'a> Inputs<'a> {
             arg_types: args.iter().map(|arg| logical_type(arg, schema)).collect::<Result<_>>()?,
             args: self.columns(args)?,
             distinct: false,
+            order_by: Vec::new(),
             filter: params.filter.as_deref().map(|filter| self.column(filter)).transpose()?,
             return_type: return_type.clone(),
         })

@@ -159,7 +159,13 @@ fn mistakes_of_meaning_have_a_place_and_a_way_out() {
         ),
         ("SELECT a FROM 'f.parquet' TABLESAMPLE (10 PERCENT)", "not supported yet: TABLESAMPLE", 27, None),
         ("SELECT corr(a, b) FROM 'f.parquet'", "not supported yet: the aggregate corr", 8, None),
-        ("SELECT [1, 2]", "not supported yet: constants of arrays", 8, None),
+        ("SELECT array_agg(a) OVER () FROM 'f.parquet'", "not supported yet: array_agg as a window function", 8, None),
+        (
+            "SELECT array_agg(DISTINCT a ORDER BY b) FROM 'f.parquet'",
+            "array_agg(DISTINCT ...) can only be ordered by its argument",
+            29,
+            None,
+        ),
         (
             "SELECT GROUPING(b) FROM 'f.parquet' GROUP BY ROLLUP (a)",
             "GROUPING takes what GROUP BY groups by, not f.b",

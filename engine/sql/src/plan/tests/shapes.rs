@@ -6,7 +6,7 @@ use flumen_core::graph::Partitioner;
 use flumen_core::spec::connector::{SinkSpec, SourceSpec};
 use flumen_core::spec::relational::{
     AggregatePhase, ExpandSpec, FilterSpec, HashAggregateSpec, HashJoinSpec, JoinKind, LimitSpec, ProjectSpec,
-    SortSpec, ValuesRows,
+    SortSpec, UnnestColumn, UnnestSpec, ValuesRows,
 };
 
 use super::stub::Session;
@@ -48,6 +48,23 @@ fn a_constant_query_is_one_row_of_values() {
 }
 
 #[test]
+fn a_lateral_unnest_is_no_join() {
+    let from = "FROM (SELECT a, [a, b] AS l FROM 'f.parquet') t";
+    for (join, outer) in [(", UNNEST(t.l)", false), ("LEFT JOIN UNNEST(t.l)", true)] {
+        let on = if outer { "ON TRUE" } else { "" };
+        let graph = graph_of(2, &format!("SELECT t.a, u.x, u.n {from} {join} WITH ORDINALITY AS u(x, n) {on}"));
+        assert!(payloads::<HashJoinSpec>(&graph).is_empty());
+        let unnests = payloads::<UnnestSpec>(&graph);
+        let [unnest] = unnests.as_slice() else { panic!("{unnests:?}") };
+        // The numbers of the items are no list beside theirs.
+        assert_eq!((unnest.lists.len(), unnest.outer), (1, outer));
+        assert!(unnest.columns.contains(&UnnestColumn::Ordinality));
+    }
+    let inside = "SELECT a, (SELECT sum(x) FROM UNNEST([a, b]) AS u(x) WHERE x > a) FROM 'f.parquet'";
+    assert_eq!(payloads::<UnnestSpec>(&graph_of(2, inside)).len(), 1);
+}
+
+#[test]
 fn one_subtask_aggregates_in_one_step_and_several_in_two() {
     let phases = |parallelism, sql: &str| -> Vec<AggregatePhase> {
         payloads::<HashAggregateSpec>(&graph_of(parallelism, sql)).iter().map(|a| a.phase).collect()
@@ -55,6 +72,10 @@ fn one_subtask_aggregates_in_one_step_and_several_in_two() {
     let sql = "SELECT a, count(*) FROM 'f.parquet' GROUP BY a";
     assert_eq!(phases(1, sql), [AggregatePhase::Single]);
     assert_eq!(phases(3, sql), [AggregatePhase::Local, AggregatePhase::Global]);
+    // Lists grow by being collected, so their rows are sent as they are; without keys the parts are joined.
+    assert_eq!(phases(3, "SELECT a, array_agg(b), count(*) FROM 'f.parquet' GROUP BY a"), [AggregatePhase::Single]);
+    let all = "SELECT array_agg(b ORDER BY a) FROM 'f.parquet'";
+    assert_eq!(phases(3, all), [AggregatePhase::Local, AggregatePhase::Global]);
     // Distinct values must meet.
     let graph = graph_of(3, "SELECT count(*) FROM 'f.parquet'");
     let global = graph.nodes.iter().rfind(|n| n.spec.kind == "hash-aggregate").unwrap();
