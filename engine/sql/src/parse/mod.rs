@@ -13,6 +13,7 @@ pub(crate) mod limits;
 mod merged_columns;
 mod named_windows;
 pub(crate) mod normalize;
+pub(crate) mod read_function;
 pub(crate) mod rebalance;
 mod slips;
 mod statement;

@@ -14,7 +14,7 @@ use datafusion_sql::sqlparser::ast::{
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::limits::{EXPRESSIONS_MAX, RELATIONS_MAX, too_deep};
-use super::{merged_columns, named_windows, unread, using};
+use super::{merged_columns, named_windows, read_function, unread, using};
 use crate::error::{Result, SqlError, SqlErrorKind};
 
 /// Names as they are written in the text, by lower case.
@@ -129,6 +129,19 @@ impl VisitorMut for Normalize {
         }
         if let Err(error) = unread::check_table(factor) {
             return ControlFlow::Break(error);
+        }
+        let read = match read_function::rewrite(factor) {
+            Ok(read) => read,
+            Err(error) => return ControlFlow::Break(error),
+        };
+        if let Some(path) = read {
+            if let TableFactor::Table { alias: alias @ None, .. } = factor
+                && let Some(stem) = path.lines().next().and_then(file_stem)
+            {
+                let name = Ident::with_quote('"', stem);
+                *alias = Some(TableAlias { explicit: false, name, columns: Vec::new(), at: None });
+            }
+            return ControlFlow::Continue(());
         }
         // `FROM 'dir'` is a directory, unless there is a table of that name.
         if let TableFactor::Table { name, args: None, .. } = factor
