@@ -59,6 +59,42 @@ pub enum ConnectorError {
         /// Where the search ended.
         problem: String,
     },
+    /// Files of one table have types that do not go together.
+    #[error("column {column:?} is {data_type} in '{path}' and {other_type} in '{other_path}', and no type holds both")]
+    Misfit {
+        /// The column.
+        column: String,
+        /// The file that does not fit those before it.
+        path: String,
+        /// Its type there.
+        data_type: String,
+        /// A file before it.
+        other_path: String,
+        /// The type in that file, or of all before.
+        other_type: String,
+    },
+    /// A directory's name has a value that is none of its column's type.
+    #[error("column {column:?} is {data_type}, and the path '{path}' says {value}")]
+    PathValue {
+        /// The file.
+        path: String,
+        /// The column.
+        column: String,
+        /// The value.
+        value: String,
+        /// The column's type.
+        data_type: String,
+    },
+    /// The bytes of a file that is compressed as a whole are damaged, or ask for too much memory.
+    #[error("file '{path}' cannot be decompressed ({codec}): {problem}")]
+    Compressed {
+        /// The file.
+        path: String,
+        /// How it is compressed.
+        codec: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
     /// A file is not what it was when its splits were made.
     #[error("file '{path}' has changed since the job began to read it: {problem}; start the job anew")]
     FileChanged {

@@ -95,6 +95,12 @@ pub trait SourceConnector: Send + Sync {
         ScanPushdown { filters_applied: vec![false; filters.len()] }
     }
 
+    /// What people see of a scan in a plan, besides its columns and filters: parts of the table that it leaves out, say.
+    fn scan_note(&self, spec: &SourceSpec) -> Option<String> {
+        let _ = spec;
+        None
+    }
+
     /// What is known of the table without reading its rows.
     fn statistics(&self, spec: &SourceSpec) -> TableStatistics {
         let _ = spec;

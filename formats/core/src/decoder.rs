@@ -4,7 +4,7 @@ use std::error::Error;
 
 use flumen_core::batch::Batch;
 use flumen_core::failure::{Failure, FailureKind};
-use flumen_core::types::SchemaRef;
+use flumen_core::types::{Schema, SchemaRef};
 
 /// What a decoder or encoder could not do.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +103,21 @@ pub trait Decoder: Send {
     fn finish(&mut self) -> Result<(), FormatError>;
 }
 
+/// Tells the columns of a file from its first bytes. Of a column without a value the type is NULL.
+pub trait SchemaInference {
+    /// Takes bytes; `false` if no more are needed.
+    ///
+    /// # Errors
+    /// If the bytes are not of the format.
+    fn push(&mut self, bytes: &[u8]) -> Result<bool, FormatError>;
+
+    /// The columns; `is_whole` if all bytes of the file were pushed, so that its last row counts.
+    ///
+    /// # Errors
+    /// As [`SchemaInference::push`].
+    fn finish(&mut self, is_whole: bool) -> Result<Schema, FormatError>;
+}
+
 /// All batches of `bytes`; for small inputs.
 ///
 /// # Errors
@@ -130,7 +145,7 @@ pub fn decode_all(decoder: &mut dyn Decoder, mut bytes: &[u8]) -> Result<Vec<Bat
 mod tests {
     use super::*;
     use arrow_array::UInt8Array;
-    use flumen_core::types::{Field, LogicalType, Schema};
+    use flumen_core::types::{Field, LogicalType};
     use std::sync::Arc;
 
     /// Two bytes a batch, each byte a row; 0xff is damage.

@@ -4,10 +4,12 @@
 //! no thread and read no clock; connectors bring the bytes and take them away. Bytes come from outside: a decoder
 //! answers an error for whatever they hold, and allocates by what is there, never by what a length field says.
 
+mod conform;
 mod decoder;
 mod encoder;
 mod portable;
 
-pub use decoder::{Decoder, FormatError, decode_all};
+pub use conform::{Conform, panic_text};
+pub use decoder::{Decoder, FormatError, SchemaInference, decode_all};
 pub use encoder::Encoder;
 pub use portable::{insertions_only, portable_batch};

@@ -17,7 +17,7 @@ use crate::columns::Layout;
 use crate::error::{FrameError, Result};
 use crate::header::{FRAME_ALIGNMENT, FrameFlags, FrameHeader, HEADER_BYTES, ROWS_MAX, frame_checksum};
 use crate::schema::check_schema;
-use crate::validate::{Located, check_batch, for_each_message};
+use crate::validate::{Located, Rules, check_batch, for_each_message};
 
 /// Limits for bytes that come from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,7 +174,7 @@ impl FrameDecoder {
         let aligned = data.compression().is_none();
         let values = dictionary_type(&channel.carrier, dictionary.id())?;
         let bytes = body.slice_with_length(located.body.start, located.body.len());
-        let size = check_batch(&data, &bytes, &Schema::new(vec![Field::new("", values, true)]))?;
+        let size = check_batch(&data, &bytes, &Schema::new(vec![Field::new("", values, true)]), Rules::FRAME)?;
         read_dictionary_impl(
             &bytes,
             dictionary,
@@ -199,7 +199,7 @@ impl FrameDecoder {
         let batch = located.message.header_as_record_batch();
         let batch = batch.ok_or_else(|| FrameError::malformed("an empty record batch"))?;
         let bytes = body.slice_with_length(located.body.start, located.body.len());
-        let size = check_batch(&batch, &bytes, &channel.carrier)?;
+        let size = check_batch(&batch, &bytes, &channel.carrier, Rules::FRAME)?;
         self.check_size(size.saturating_add(dictionary_bytes), header)?;
         let flagged = |bit| header.flags.has(bit);
         let columns = channel.carrier.fields().len();
@@ -224,7 +224,7 @@ impl FrameDecoder {
 
 /// The value type of a dictionary; the schema may nest it.
 #[allow(deprecated, reason = "arrow-ipc itself finds dictionaries by the ids that fields carry")]
-fn dictionary_type(carrier: &Schema, id: i64) -> Result<DataType> {
+pub(crate) fn dictionary_type(carrier: &Schema, id: i64) -> Result<DataType> {
     let fields = carrier.fields_with_dict_id(id);
     match fields.first().map(|field| field.data_type()) {
         Some(DataType::Dictionary(_, values)) => Ok(values.as_ref().clone()),

@@ -12,11 +12,14 @@
 //! Bytes that come back are not trusted: the checksum, every offset and every length are checked against the bytes
 //! that are there before Arrow sees them.
 //!
+//! Arrow IPC files and streams of others are read and written by [`stream`], message by message with the same checks.
+//!
 //! | module | holds |
 //! |---|---|
 //! | [`mod@header`] | the 64 bytes |
 //! | [`encode`] | batch to frame |
 //! | [`decode`] | frame to batch |
+//! | [`stream`] | files and streams of others |
 //! | [`error`] | what can be wrong with a frame |
 
 mod columns;
@@ -25,6 +28,7 @@ pub mod encode;
 pub mod error;
 pub mod header;
 mod schema;
+pub mod stream;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -33,3 +37,4 @@ pub use decode::{DecodeOptions, FrameDecoder};
 pub use encode::{EncodeOptions, FrameEncoder};
 pub use error::{FrameError, Result};
 pub use header::{FRAME_ALIGNMENT, FrameFlags, FrameHeader, HEADER_BYTES, ROWS_MAX};
+pub use stream::{IpcCompression, IpcDecoder, IpcEncoder, IpcInference};

@@ -17,8 +17,10 @@ use crate::header::{FRAME_ALIGNMENT, ROWS_MAX};
 const CONTINUATION: [u8; 4] = [0xff; 4];
 /// A byte of LZ4 stands for at most this many.
 const LZ4_RATIO_MAX: u64 = 255;
-/// What an LZ4 frame may hold in a handful of bytes beyond that ratio.
-const LZ4_SLACK_BYTES: u64 = 64;
+/// A block of Zstandard is 3 bytes and one that is repeated, and stands for at most 128 KiB.
+const ZSTD_RATIO_MAX: u64 = 32 << 10;
+/// What a compressed buffer may hold in a handful of bytes beyond that ratio.
+const SLACK_BYTES: u64 = 64;
 
 /// One encapsulated message; ranges are positions in the body of the frame.
 pub(crate) struct Located<'a> {
@@ -60,21 +62,39 @@ fn cut(at: usize) -> FrameError {
     FrameError::malformed(format!("the message at byte {at} of the body is cut off"))
 }
 
+/// What differs between frames and the messages of others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// Where buffers begin.
+    alignment: usize,
+    /// Zstandard may be met.
+    zstd: bool,
+}
+
+impl Rules {
+    pub(crate) const FRAME: Self = Self { alignment: FRAME_ALIGNMENT, zstd: false };
+    /// Arrow asks for 8 bytes; what else is needed is copied to where it has to be.
+    pub(crate) const FOREIGN: Self = Self { alignment: 1, zstd: true };
+}
+
 /// Checks everything a record batch's (or dictionary's) metadata says about `body`, and returns the bytes that its
 /// buffers have decompressed.
-pub(crate) fn check_batch(batch: &RecordBatch<'_>, body: &[u8], schema: &Schema) -> Result<u64> {
+pub(crate) fn check_batch(batch: &RecordBatch<'_>, body: &[u8], schema: &Schema, rules: Rules) -> Result<u64> {
     check_rows("batch", batch.length())?;
     let (Some(nodes), Some(buffers)) = (batch.nodes(), batch.buffers()) else {
         return Err(FrameError::malformed("a batch without nodes or buffers"));
     };
-    let compressed = check_codec(batch)?;
+    let ratio_max = check_codec(batch, rules)?;
     let mut lengths = Vec::with_capacity(buffers.len());
     for buffer in buffers {
         let range = range_within(buffer.offset(), buffer.length(), body.len())?;
-        if !range.start.is_multiple_of(FRAME_ALIGNMENT) {
+        if !range.start.is_multiple_of(rules.alignment) {
             return Err(FrameError::malformed(format!("a buffer at {} is not aligned", range.start)));
         }
-        lengths.push(if compressed { decompressed(&body[range])? } else { range.len() as u64 });
+        lengths.push(match ratio_max {
+            Some(ratio_max) => decompressed(&body[range], ratio_max)?,
+            None => range.len() as u64,
+        });
     }
     let bytes = lengths.iter().fold(0u64, |sum, length| sum.saturating_add(*length));
     let mut walk = Walk {
@@ -183,10 +203,12 @@ fn check_rows(what: &str, rows: i64) -> Result<()> {
     }
 }
 
-fn check_codec(batch: &RecordBatch<'_>) -> Result<bool> {
+/// How many bytes a compressed one stands for at most; `None` if they are not compressed.
+fn check_codec(batch: &RecordBatch<'_>, rules: Rules) -> Result<Option<u64>> {
     match batch.compression() {
-        None => Ok(false),
-        Some(compression) if compression.codec() == CompressionType::LZ4_FRAME => Ok(true),
+        None => Ok(None),
+        Some(compression) if compression.codec() == CompressionType::LZ4_FRAME => Ok(Some(LZ4_RATIO_MAX)),
+        Some(compression) if rules.zstd && compression.codec() == CompressionType::ZSTD => Ok(Some(ZSTD_RATIO_MAX)),
         Some(compression) => Err(FrameError::malformed(format!("compression {:?}", compression.codec()))),
     }
 }
@@ -200,8 +222,8 @@ fn range_within(offset: i64, length: i64, available: usize) -> Result<Range<usiz
     }
 }
 
-/// Length of a compressed buffer's content; refuses what LZ4 cannot have made of so few bytes.
-fn decompressed(buffer: &[u8]) -> Result<u64> {
+/// Length of a compressed buffer's content; refuses what its codec cannot have made of so few bytes.
+fn decompressed(buffer: &[u8], ratio_max: u64) -> Result<u64> {
     if buffer.is_empty() {
         return Ok(0);
     }
@@ -212,7 +234,7 @@ fn decompressed(buffer: &[u8]) -> Result<u64> {
     match u64::try_from(announced) {
         // -1 stands for a buffer that did not get smaller.
         Err(_) if announced == -1 => Ok(stored),
-        Ok(length) if length <= stored.saturating_mul(LZ4_RATIO_MAX).saturating_add(LZ4_SLACK_BYTES) => Ok(length),
+        Ok(length) if length <= stored.saturating_mul(ratio_max).saturating_add(SLACK_BYTES) => Ok(length),
         _ => Err(FrameError::malformed(format!("{stored} compressed bytes that stand for {announced}"))),
     }
 }

@@ -79,7 +79,10 @@ impl Rows<'_> {
         match column.filter(|_| one(&Arc::new(ArrowSchema::empty()), bytes).is_ok()) {
             Some((field, _)) => {
                 let words = words.rsplit("': ").next().unwrap_or(&words);
-                format!("column {:?} is {}: {words}. The row is: {row}", field.name, field.data_type)
+                let (name, data_type) = (&field.name, &field.data_type);
+                format!(
+                    "column {name:?} is {data_type}: {words}; look at more rows for the types (sample_size => -1) or give the column a type (types => {{'{name}': 'VARCHAR'}}), as in read_json('file', ...), or correct the file. The row is: {row}"
+                )
             }
             None => format!("{words}. The row is: {row}"),
         }
@@ -88,7 +91,8 @@ impl Rows<'_> {
 
 /// Decodes one row; how many bytes it has.
 fn one(schema: &SchemaRef, bytes: &[u8]) -> Result<usize, ArrowError> {
-    let mut decoder = ReaderBuilder::new(Arc::clone(schema)).with_batch_size(1).build_decoder()?;
+    let mut decoder =
+        ReaderBuilder::new(Arc::clone(schema)).with_batch_size(1).with_coerce_primitive(true).build_decoder()?;
     let taken = decoder.decode(bytes)?;
     decoder.flush()?;
     Ok(taken)

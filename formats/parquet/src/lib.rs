@@ -46,7 +46,7 @@ pub mod statistics;
 pub mod thrift;
 
 pub use buffers::FetchBuffers;
-pub use encoder::ParquetEncoder;
+pub use encoder::{ParquetCompression, ParquetEncoder, ParquetOptions};
 pub use error::ParquetError;
 pub use fetch::{RowGroupChunks, RowGroupPlan};
 pub use file::{FooterCache, ParquetFile};

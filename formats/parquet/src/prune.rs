@@ -85,8 +85,13 @@ impl RowGroupPruner {
     /// Whether some row of the row group may pass all filters. `bindings` are the output columns.
     #[must_use]
     pub fn may_match(&self, file: &ParquetFile, row_group: usize, bindings: &[ColumnBinding]) -> bool {
-        let bounds = |column: usize| bounds_of(file, row_group, bindings.get(column));
-        self.filters.iter().all(|filter| may_be_true(filter, &bounds))
+        self.may_match_bounds(&|column| bounds_of(file, row_group, bindings.get(column)))
+    }
+
+    /// Whether some row of a set may pass all filters of which `bounds` says what is known, by output column.
+    #[must_use]
+    pub fn may_match_bounds(&self, bounds: &impl Fn(usize) -> Bounds) -> bool {
+        self.filters.iter().all(|filter| may_be_true(filter, bounds))
     }
 
     /// Whether some row of the row group may have a key that the join build knows. `columns` are the output columns

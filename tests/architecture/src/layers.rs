@@ -64,6 +64,7 @@ pub const CRATES: &[Layer] = &[
     layer(TESTS, "tests/cluster", "flumen-cluster-tests"),
     layer(TESTS, "tests/compat", "flumen-compat-tests"),
     layer(TESTS, "tests/engine", "flumen-engine-tests"),
+    layer(TESTS, "tests/fuzz", "flumen-fuzz-tests"),
     layer(TESTS, "tests/plans", "flumen-plan-tests"),
     layer(TESTS, "tests/simulation", "flumen-simulation-tests"),
     layer(TESTS, "tests/sql", "flumen-sql-tests"),

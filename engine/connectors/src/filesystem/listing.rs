@@ -1,8 +1,9 @@
 //! From a path in a table definition to files.
 //!
 //! A path is a file, a directory (all files below it), or a pattern: `*` and `?` within a name, `**` for any number of
-//! directories, `{a,b}` for either. Names that begin with `.` or `_` are not part of a table. The answer is sorted, so
-//! that every run sees the same files in the same order.
+//! directories, `{a,b}` for either, `[a-z]` and `[!a-z]` for a letter of a class or of none. Several paths have a line each.
+//! Names that begin with `.` or `_` are not part of a table. The answer is sorted, so that every run sees the same files
+//! in the same order.
 
 use std::path::{Path, PathBuf};
 
@@ -27,10 +28,28 @@ pub(crate) struct ListedFile {
     pub(crate) metadata: FileMetadata,
 }
 
-/// The files that `path` stands for, at least one. May block.
-pub(crate) fn list_files(files: &dyn FileSystem, path: &str) -> Result<Vec<ListedFile>> {
+/// What makes a path a pattern.
+const SPECIAL: [char; 4] = ['*', '?', '{', '['];
+
+/// Whether a path is one only if there is a file of that very name.
+pub(crate) fn is_pattern(path: &str) -> bool {
+    path.contains(SPECIAL) || path.contains('\n')
+}
+
+/// The files that `paths` stand for, at least one for each. May block.
+pub(crate) fn list_files(files: &dyn FileSystem, paths: &str) -> Result<Vec<ListedFile>> {
+    let mut found = Vec::new();
+    for path in paths.split('\n') {
+        find(files, path, &mut found)?;
+    }
+    found.sort_unstable();
+    found.dedup();
+    found.into_iter().map(|path| Ok(ListedFile { metadata: files.metadata(&path)?, path })).collect()
+}
+
+fn find(files: &dyn FileSystem, path: &str, all: &mut Vec<PathBuf>) -> Result<()> {
     let literal = Path::new(path);
-    let is_pattern = path.contains(['*', '?', '{']);
+    let is_pattern = path.contains(SPECIAL);
     let mut found = Vec::new();
     // A name with such letters in it may exist, and then it is meant.
     match files.metadata(literal) {
@@ -47,8 +66,6 @@ pub(crate) fn list_files(files: &dyn FileSystem, path: &str) -> Result<Vec<Liste
             }
         }
     }
-    found.sort_unstable();
-    found.dedup();
     if found.is_empty() {
         let problem = match is_pattern {
             true => format!("no name fits the pattern; {}", neighbours(files, path)?),
@@ -56,12 +73,13 @@ pub(crate) fn list_files(files: &dyn FileSystem, path: &str) -> Result<Vec<Liste
         };
         return Err(ConnectorError::NoFiles { path: path.to_owned(), problem });
     }
-    found.into_iter().map(|path| Ok(ListedFile { metadata: files.metadata(&path)?, path })).collect()
+    all.append(&mut found);
+    Ok(())
 }
 
 /// What is in the directory where a pattern begins, for the error that nothing fits; an error if there is none.
 fn neighbours(files: &dyn FileSystem, pattern: &str) -> Result<String> {
-    let (start, _) = literal_start(pattern, &['*', '?', '{']);
+    let (start, _) = literal_start(pattern, &SPECIAL);
     let directory = if start.as_os_str().is_empty() { Path::new(".") } else { &start };
     let mut entries = match files.list(directory) {
         Ok(entries) => entries,
@@ -146,7 +164,7 @@ fn pattern_text(open: &[String], done: &[String]) -> String {
 
 /// Files that fit a pattern without braces.
 fn expand(files: &dyn FileSystem, pattern: &str, found: &mut Vec<PathBuf>) -> Result<()> {
-    let (start, parts) = literal_start(pattern, &['*', '?']);
+    let (start, parts) = literal_start(pattern, &['*', '?', '[']);
     walk(files, &start, &parts, 0, found)
 }
 
@@ -177,6 +195,7 @@ fn walk(
         let is_directory = entry.kind == FileKind::Directory;
         match *part {
             "**" if is_directory && !is_hidden(&entry.name) => walk(files, &path, parts, depth + 1, found)?,
+            "**" if rest.is_empty() && !is_directory && !is_hidden(&entry.name) => push(found, path)?,
             "**" => {}
             part if !fits(part, &entry.name) => {}
             _ if rest.is_empty() && !is_directory => push(found, path)?,
@@ -187,7 +206,41 @@ fn walk(
     Ok(())
 }
 
-/// Whether a name fits a pattern of `*` and `?`. A leading `.` or `_` has to be written.
+/// Whether a letter fits the pattern's next one, which is not a star, and how many letters of the pattern that takes.
+/// A bracket that is not closed is a letter.
+fn fits_one(pattern: &[char], letter: char) -> Option<usize> {
+    match pattern.first()? {
+        '?' => Some(1),
+        '[' => {
+            // A closing bracket that comes first is one of the class.
+            let (negated, start) = match pattern.get(1) {
+                Some('!' | '^') => (true, 2),
+                _ => (false, 1),
+            };
+            let Some(length) = pattern.iter().skip(start + 1).position(|c| *c == ']') else {
+                return (letter == '[').then_some(1);
+            };
+            let mut class = &pattern[start..start + 1 + length];
+            let mut is_in = false;
+            while let Some(first) = class.first() {
+                match class {
+                    [first, '-', last, rest @ ..] => {
+                        is_in |= (*first..=*last).contains(&letter);
+                        class = rest;
+                    }
+                    _ => {
+                        is_in |= *first == letter;
+                        class = &class[1..];
+                    }
+                }
+            }
+            (is_in != negated).then_some(start + 2 + length)
+        }
+        c => (*c == letter).then_some(1),
+    }
+}
+
+/// Whether a name fits a pattern of `*`, `?` and `[...]`. A leading `.` or `_` has to be written.
 fn fits(pattern: &str, name: &str) -> bool {
     if is_hidden(name) && !is_hidden(pattern) {
         return false;
@@ -202,13 +255,13 @@ fn fits(pattern: &str, name: &str) -> bool {
                 star = Some((p, n));
                 p += 1;
             }
-            Some(c) if *c == '?' || *c == name[n] => {
-                p += 1;
-                n += 1;
-            }
-            _ => match star {
-                None => return false,
-                Some((at, taken)) => {
+            _ => match (fits_one(&pattern[p..], name[n]), star) {
+                (Some(length), _) => {
+                    p += length;
+                    n += 1;
+                }
+                (None, None) => return false,
+                (None, Some((at, taken))) => {
                     star = Some((at, taken + 1));
                     p = at + 1;
                     n = taken + 1;
@@ -255,12 +308,16 @@ mod tests {
         check("/d", &["/d/a.csv", "/d/b.csv", "/d/b.json", "/d/x/c.csv", "/d/x/y/d.csv"]);
         check("/d/*.csv", &["/d/a.csv", "/d/b.csv"]);
         check("/d/**/*.csv", &["/d/a.csv", "/d/b.csv", "/d/x/c.csv", "/d/x/y/d.csv"]);
+        check("/d/x/**", &["/d/x/c.csv", "/d/x/y/d.csv"]);
         check("/d/*/c.csv", &["/d/x/c.csv"]);
         check("/d/?.{csv,json}", &["/d/a.csv", "/d/b.csv", "/d/b.json"]);
         check("/{d,e}/a*", &["/d/a.csv", "/e/a{1}.csv"]);
         check("/e/a{1}.csv", &["/e/a{1}.csv"]);
         check("/d/{a,b,{c,x/c}}.csv", &["/d/a.csv", "/d/b.csv", "/d/x/c.csv"]);
         check("/d/_*", &["/d/_tmp.csv"]);
+        check("/d/[a-c].csv", &["/d/a.csv", "/d/b.csv"]);
+        check("/d/[!a].csv\n/d/x/*", &["/d/b.csv", "/d/x/c.csv"]);
+        check("/d/*.csv\n/d/a.csv", &["/d/a.csv", "/d/b.csv"]);
     }
 
     #[test]
@@ -291,6 +348,15 @@ mod tests {
             ("**x", "aax", true),
             ("?", "ü", true),
             ("??", "a", false),
+            ("[a-c]x", "bx", true),
+            ("[a-c]x", "dx", false),
+            ("[!a-c]*", "dx", true),
+            ("[^a-c]*", "bx", false),
+            ("*[0-9]", "part7", true),
+            ("*[0-9]", "party", false),
+            ("[]a]", "]", true),
+            ("[a-]", "-", true),
+            ("[abc", "[abc", true),
         ] {
             assert_eq!(fits(pattern, name), expected, "{pattern} {name}");
         }

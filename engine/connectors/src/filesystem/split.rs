@@ -12,13 +12,17 @@ use std::collections::VecDeque;
 use flumen_core::failure::Failure;
 use flumen_core::ids::{CheckpointId, SubtaskIndex};
 use flumen_core::source::{SourceSplit, SplitEnumerator, SplitResponse};
+use flumen_io::FileMetadata;
 use serde::{Deserialize, Serialize};
 
+use super::compression::Codec;
+use super::hive::PathValue;
+use super::listing::ListedFile;
 use super::options::{Format, NAME};
 use crate::error::{ConnectorError, Result};
 
 /// Version of splits and enumerator state.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const SPLIT_BYTES_MIN: u64 = 1 << 20;
 const SPLIT_BYTES_MAX: u64 = 64 << 20;
 /// Splits for each subtask, about.
@@ -30,6 +34,15 @@ pub(crate) struct FileSplit {
     version: u32,
     pub(crate) path: String,
     pub(crate) format: Format,
+    /// How the file as a whole is compressed.
+    #[serde(default)]
+    pub(crate) codec: Option<Codec>,
+    /// Columns that come from the path. All splits of a scan have the same ones.
+    #[serde(default)]
+    pub(crate) path_values: Vec<PathValue>,
+    /// All columns of the table that come from paths, also those that are not read.
+    #[serde(default)]
+    pub(crate) path_columns: Vec<usize>,
     /// Size and time of the file when it was listed: a file that has changed is refused.
     pub(crate) size: u64,
     pub(crate) modified_millis: i64,
@@ -44,11 +57,15 @@ pub(crate) struct FileSplit {
 }
 
 impl FileSplit {
-    pub(crate) fn new(path: String, format: Format, size: u64, modified_millis: i64) -> Self {
+    pub(crate) fn new(file: &ListedFile, format: Format, codec: Option<Codec>, path_values: Vec<PathValue>) -> Self {
+        let FileMetadata { size, modified_millis, .. } = file.metadata;
         Self {
             version: VERSION,
-            path,
+            path: file.path.display().to_string(),
             format,
+            codec,
+            path_values,
+            path_columns: Vec::new(),
             size,
             modified_millis,
             row_group: 0,
@@ -56,6 +73,11 @@ impl FileSplit {
             row: 0,
             bytes: size,
         }
+    }
+
+    /// The same, with the columns of the table that come from paths.
+    pub(crate) fn with_path_columns(self, path_columns: Vec<usize>) -> Self {
+        Self { path_columns, ..self }
     }
 
     /// Row groups `start..end` of the same file, `bytes` in all.

@@ -344,7 +344,7 @@ fn failures_name_the_file_and_what_to_do() {
         (&[("path", "/d/*.orc")], "no file matches '/d/*.orc'"),
         (&[("pth", "/d")], "did you mean 'path'?"),
         (&[], "needs option 'path'"),
-        (&[("path", "/d"), ("format", "orc")], "write parquet, csv or json"),
+        (&[("path", "/d"), ("format", "orc")], "write parquet, csv, json, arrow or arrows"),
         (&[("path", "/d"), ("format", "csv")], "/d/"),
     ] {
         let text = failure(&source, pairs);

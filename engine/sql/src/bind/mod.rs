@@ -3,6 +3,7 @@
 pub(crate) mod aggregates;
 pub(crate) mod arithmetic;
 pub(crate) mod asof;
+mod files;
 pub(crate) mod functions;
 pub(crate) mod named_cast;
 mod natural;
@@ -21,7 +22,7 @@ pub(crate) mod windows;
 pub(crate) mod work_table;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, LazyLock, OnceLock};
 
@@ -42,7 +43,8 @@ use flumen_core::types::{Field, Schema};
 
 use crate::error::{Result, SqlError, SqlErrorKind, did_you_mean, nearest};
 use crate::parse::normalize::looks_like_file;
-use flumen_core::connectors::{ConnectorRegistry, FILE_CONNECTOR, MEMORY_CONNECTOR};
+use crate::parse::read_function::FileCall;
+use flumen_core::connectors::{ConnectorRegistry, MEMORY_CONNECTOR};
 use table::ConnectedTable;
 
 /// The settings of the front-end library, which are always the same.
@@ -122,11 +124,13 @@ impl<'a> Binder<'a> {
         if let Some(table) = self.tables.borrow().get(name) {
             return Ok(Arc::clone(table));
         }
-        let found = self.catalog.table(without_slash(name)).map_err(|e| connector_error(&e, name))?;
-        let table = match found {
-            Some(table) => self.connect(&table)?,
-            None if looks_like_file(name) => self.file(name)?,
-            None => return Err(self.unknown_table(name)),
+        let table = match FileCall::decode(name) {
+            Some(call) => self.file(&call)?,
+            None => match self.catalog.table(without_slash(name)).map_err(|e| connector_error(&e, name))? {
+                Some(table) => self.connect(&table)?,
+                None if looks_like_file(name) => self.file(&FileCall::of_path(name))?,
+                None => return Err(self.unknown_table(name)),
+            },
         };
         let table = Arc::new(table);
         self.tables.borrow_mut().insert(name.to_owned(), Arc::clone(&table));
@@ -157,29 +161,6 @@ impl<'a> Binder<'a> {
             binder_schema: types::binder_schema(&schema),
             schema: Arc::new(schema),
             watermark: table.watermark.clone(),
-            boundedness,
-            statistics: OnceLock::new(),
-        })
-    }
-
-    fn file(&self, path: &str) -> Result<ConnectedTable> {
-        let connector = self
-            .connectors
-            .source(FILE_CONNECTOR)
-            .ok_or_else(|| SqlError::unsupported("files in FROM: no connector reads files").about(path))?;
-        let options = BTreeMap::from([("path".to_owned(), path.to_owned())]);
-        let schema = connector.infer_schema(&options).map_err(|e| connector_error(&e, without_slash(path)))?;
-        let schema = Arc::new(schema);
-        let boundedness =
-            connector.validate(&options, &schema).map_err(|e| connector_error(&e, without_slash(path)))?;
-        Ok(ConnectedTable {
-            name: path.to_owned(),
-            connector_name: FILE_CONNECTOR.to_owned(),
-            connector: Arc::clone(connector),
-            options,
-            binder_schema: types::binder_schema(&schema),
-            schema,
-            watermark: None,
             boundedness,
             statistics: OnceLock::new(),
         })
@@ -307,7 +288,7 @@ impl ContextProvider for Binder<'_> {
             other => {
                 let text = other.to_string();
                 let error = match text.rsplit('.').next() {
-                    Some("parquet" | "csv" | "json" | "ndjson" | "arrow") => {
+                    Some("parquet" | "csv" | "tsv" | "json" | "jsonl" | "ndjson" | "arrow" | "avro") => {
                         SqlError::new(SqlErrorKind::Unknown, format!("there is no table {text}"))
                             .with_hint(format!("a file is named in quotes: FROM '{text}'"))
                     }

@@ -15,6 +15,7 @@ pub(crate) mod merged_columns;
 mod named_windows;
 mod nested;
 pub(crate) mod normalize;
+pub(crate) mod read_function;
 pub(crate) mod rebalance;
 mod shadowed;
 mod slips;

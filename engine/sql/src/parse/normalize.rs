@@ -14,7 +14,9 @@ use datafusion_sql::sqlparser::ast::{
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::limits::{EXPRESSIONS_MAX, RELATIONS_MAX, too_deep};
-use super::{asof, merged_columns, named_windows, nested, shadowed, spellings, token_forms, unnest, unread, using};
+use super::{
+    asof, merged_columns, named_windows, nested, read_function, shadowed, spellings, token_forms, unnest, unread, using,
+};
 use crate::error::{Result, SqlError, SqlErrorKind};
 
 /// Names as they are written in the text, by lower case.
@@ -146,6 +148,19 @@ impl VisitorMut for Normalize {
         unnest::normalize(factor);
         if let Err(error) = unread::check_table(factor) {
             return ControlFlow::Break(error);
+        }
+        let read = match read_function::rewrite(factor) {
+            Ok(read) => read,
+            Err(error) => return ControlFlow::Break(error),
+        };
+        if let Some(path) = read {
+            if let TableFactor::Table { alias: alias @ None, .. } = factor
+                && let Some(stem) = path.lines().next().and_then(file_stem)
+            {
+                let name = Ident::with_quote('"', stem);
+                *alias = Some(TableAlias { explicit: false, name, columns: Vec::new(), at: None });
+            }
+            return ControlFlow::Continue(());
         }
         // `FROM 'dir'` is a directory, unless there is a table of that name.
         if let TableFactor::Table { name, args: None, .. } = factor

@@ -189,7 +189,7 @@ pub(super) struct StatementParser<'a> {
     pub(super) parser: Parser<'a>,
     tokens: &'a Arc<[TokenWithSpan]>,
     pub(super) source: &'a Arc<str>,
-    names: &'a Arc<WrittenNames>,
+    pub(super) names: &'a Arc<WrittenNames>,
 }
 
 /// Parses the tokens of one statement.

@@ -1,11 +1,10 @@
 //! What puts names into the catalog or takes them out, and queries whose rows go to a new place.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion_sql::sqlparser::ast;
 use flumen_core::catalog::{CatalogTable, CatalogView, WatermarkDefinition};
-use flumen_core::connectors::{FILE_CONNECTOR, MEMORY_CONNECTOR};
+use flumen_core::connectors::MEMORY_CONNECTOR;
 use flumen_core::expr::Expr;
 use flumen_core::spec::connector::SinkSpec;
 use flumen_core::types::{Field, LogicalType, Schema};
@@ -166,41 +165,7 @@ impl StatementPlanner<'_> {
         }
     }
 
-    /// A query whose rows become one file, which is there whole or not at all.
-    pub(super) fn copy(&self, query: &ast::Query, target: &str, options: &BTreeMap<String, String>) -> Result<Node> {
-        let sink = self
-            .connectors
-            .sink(FILE_CONNECTOR)
-            .ok_or_else(|| SqlError::unsupported("COPY: no connector writes files").about("COPY"))?;
-        let mut written_options =
-            BTreeMap::from([("path".to_owned(), target.to_owned()), ("write-mode".to_owned(), "replace".to_owned())]);
-        for (name, value) in options {
-            let option = match name.as_str() {
-                "format" => "format",
-                "header" => "csv.header",
-                "delimiter" | "delim" | "sep" => "csv.field-delimiter",
-                other => {
-                    const KNOWN: [&str; 3] = ["format", "header", "delimiter"];
-                    let error = SqlError::invalid(format!("COPY has no option {other}")).about(other);
-                    let hint = did_you_mean(&nearest(other, KNOWN));
-                    return Err(error.with_hint(hint.unwrap_or_else(|| format!("there are {}", KNOWN.join(", ")))));
-                }
-            };
-            written_options.insert(option.to_owned(), value.clone());
-        }
-        let node = self.query(query)?;
-        self.check_append_only(&node, target)?;
-        if !node.bounded {
-            return Err(SqlError::unsupported("COPY of rows that do not end")
-                .about("COPY")
-                .with_hint("INSERT INTO a table with connector 'filesystem'"));
-        }
-        sink.validate(&written_options, &node.schema).map_err(|e| connector_error(&e, target))?;
-        let spec = SinkSpec { connector: FILE_CONNECTOR.to_owned(), options: written_options };
-        Ok(written(node, sink.as_ref(), spec, target))
-    }
-
-    fn check_append_only(&self, node: &Node, target: &str) -> Result<()> {
+    pub(super) fn check_append_only(&self, node: &Node, target: &str) -> Result<()> {
         if node.updating {
             return Err(SqlError::unsupported(format!("results that change into {target:?}"))
                 .with_hint("aggregate by windows: GROUP BY window_start, window_end"));

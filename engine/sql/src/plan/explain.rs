@@ -139,7 +139,7 @@ fn describe(node: &Node) -> String {
     let title = title(node);
     let input = node.inputs.first().map(|i| &*i.node.schema);
     match &node.op {
-        Op::Source { spec, exact_filters, .. } => {
+        Op::Source { spec, exact_filters, note, .. } => {
             let names: Vec<&str> = node.schema.fields.iter().map(|f| f.name.as_str()).collect();
             let mut text = format!("{title} [{}]", names.join(", "));
             let pruning: Vec<&Expr> = spec.filters.iter().filter(|f| !exact_filters.contains(f)).collect();
@@ -154,6 +154,9 @@ fn describe(node: &Node) -> String {
             }
             if let Some(limit) = spec.limit {
                 let _ = write!(text, " limit {limit}");
+            }
+            if let Some(note) = note {
+                let _ = write!(text, " reads {note}");
             }
             text
         }

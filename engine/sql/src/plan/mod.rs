@@ -1,5 +1,6 @@
 //! Statements to what is to be done: the steps from a bound plan to a StreamGraph.
 
+mod copy;
 mod definition;
 mod emit;
 mod explain;

@@ -18,11 +18,13 @@ use flumen_core::types::{Field, LogicalType, Schema, SchemaRef};
 /// What a node does.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    /// Reads; the second field is what people call the table, the third the filters that the connector applies.
+    /// Reads; the second field is what people call the table, the third the filters that the connector applies, the
+    /// fourth what the connector says of the scan.
     Source {
         spec: SourceSpec,
         table: String,
         exact_filters: Vec<Expr>,
+        note: Option<String>,
     },
     Values {
         rows: Vec<Vec<Literal>>,

@@ -9,7 +9,7 @@ pub(crate) fn data() -> tempfile::TempDir {
     let file = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
     file("orders.csv", "id,customer,price,day\n1,ann,9.50,2024-01-01\n2,bob,3.25,2024-01-02\n3,,1.00,2024-01-03\n");
     file("ragged.csv", "id,price\n1,2.5\n2\n");
-    let many: String = (0..2000).map(|i| format!("{i},{i}.5\n")).collect();
+    let many: String = (0..30_000).map(|i| format!("{i},{i}.5\n")).collect();
     file("late.csv", &format!("id,price\n{many}x,1\n"));
     directory
 }

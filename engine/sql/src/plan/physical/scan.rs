@@ -67,7 +67,8 @@ impl PhysicalPlanner<'_> {
         let all = table.statistics().rows.map_or(estimate::UNKNOWN_ROWS, |r| r as f64);
         let bounded = table.boundedness == Boundedness::Bounded;
         let parallelism = self.options.parallelism.max(1);
-        let op = Op::Source { spec, table: table.name.clone(), exact_filters };
+        let note = table.connector.scan_note(&spec);
+        let op = Op::Source { spec, table: table.name.clone(), exact_filters, note };
         let mut node = Node::leaf(op, output, parallelism, all, bounded);
         let kept = estimate::rows(&LogicalPlan::TableScan(scan.clone()));
         if let Some(watermark) = &table.watermark {

@@ -1,164 +1,40 @@
-//! Writes rows to files: appends, or replaces one file as a whole.
+//! Writes the rows of one subtask to one file after the other.
 //!
-//! Every subtask writes a file of its own in the directory `path`, named `part-<subtask>-<job>-<number>`, and never
-//! touches one that is there; if `path` has the suffix of a format it is the one file that a single subtask appends
-//! to. Batches are encoded on the worker; bytes leave in pieces of 1 MiB through the blocking executor, one write at a
-//! time.
+//! Batches are encoded on the worker; bytes leave in pieces of 1 MiB through the blocking executor, one write at a time.
 //!
-//! With `write-mode` `replace` a single subtask writes `.<name>.<job>.tmp` beside the file and renames it over the file
-//! once all rows are in it and durable: readers see the old file or the new one. Without rows the new file is empty of
-//! rows, not absent. A job that fails removes what it wrote.
-//!
-//! Durability: at a barrier and at the end of input everything taken is written and synced, the file's name too. A
-//! Parquet file is finished there, because it cannot be read without its footer; the next rows start another. After a
-//! restore a new file is begun: rows between the checkpoint and the failure are there twice, none is missing.
+//! Durability: at a barrier and at the end of input everything taken is written and synced, the file's name too. A file
+//! that cannot be read without its end is finished there; the next rows start another. After a restore a new file is
+//! begun: rows between the checkpoint and the failure are there twice, none is missing.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flumen_core::batch::Batch;
 use flumen_core::failure::Failure;
-use flumen_core::sink::{SinkConnector, SinkWriter, WriterContext, WriterStatus};
-use flumen_core::spec::connector::SinkSpec;
+use flumen_core::sink::{SinkWriter, WriterContext, WriterStatus};
 use flumen_core::types::Schema;
 use flumen_core::waiting::{Outcome, Pending};
 use flumen_formats::Encoder;
-use flumen_formats_csv::CsvEncoder;
-use flumen_formats_json::JsonEncoder;
-use flumen_formats_parquet::ParquetEncoder;
 use flumen_io::{FileKind, FileSystem, WriteFile};
 
-use super::options::{FileOptions, Format, NAME, WriteMode, format_by_suffix};
+use super::encoding::Encoding;
+use super::{PIECE_BYTES, WAITING_BYTES_MAX, directory_of};
 use crate::charge::Charge;
 use crate::error::{ConnectorError, Result};
+use crate::filesystem::options::NAME;
 
-/// Bytes that are written at once.
-const PIECE_BYTES: usize = 1 << 20;
-/// Encoded bytes that may wait for a write that is under way.
-const WAITING_BYTES_MAX: usize = 4 << 20;
 /// Files of one subtask in a directory at most.
 const FILES_MAX: u32 = 1_000_000;
 
-/// Writes files.
-pub struct FileSink {
-    files: Arc<dyn FileSystem>,
-}
-
-impl FileSink {
-    /// A sink over a file system.
-    #[must_use]
-    pub fn new(files: Arc<dyn FileSystem>) -> Self {
-        Self { files }
-    }
-}
-
 /// Where a subtask writes.
 #[derive(Clone, Debug)]
-enum Target {
+pub(super) enum Target {
     /// New files with this stem and suffix.
-    Parts { directory: PathBuf, stem: String, suffix: &'static str },
+    Parts { directory: PathBuf, stem: String, suffix: String },
     /// This file.
     One(PathBuf),
     /// This file, by way of a temporary one.
     Replaced { path: PathBuf, temporary: PathBuf },
-}
-
-/// Whether the options name one file, rather than a directory.
-fn is_one_file(options: &FileOptions) -> bool {
-    options.write_mode == WriteMode::Replace || format_by_suffix(Path::new(&options.path)).is_some()
-}
-
-fn target(options: &FileOptions, format: Format, context: &WriterContext) -> Result<Target> {
-    let path = Path::new(&options.path);
-    if !is_one_file(options) {
-        let suffix = match format {
-            Format::Parquet => "parquet",
-            Format::Csv => "csv",
-            Format::Json => "json",
-        };
-        let job = context.job.to_string();
-        let stem = format!("part-{}-{}", context.subtask.0, &job[job.len().saturating_sub(12)..]);
-        return Ok(Target::Parts { directory: path.to_path_buf(), stem, suffix });
-    }
-    if context.parallelism == 1 {
-        return Ok(match options.write_mode {
-            WriteMode::Append => Target::One(path.to_path_buf()),
-            WriteMode::Replace => {
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                let temporary = path.with_file_name(format!(".{name}.{}.tmp", context.job));
-                Target::Replaced { path: path.to_path_buf(), temporary }
-            }
-        });
-    }
-    Err(ConnectorError::WrongOption {
-        connector: NAME,
-        option: "path".to_owned(),
-        value: options.path.clone(),
-        problem: format!(
-            "{} subtasks cannot append to one file; name a directory, or set the parallelism to 1",
-            context.parallelism
-        ),
-    })
-}
-
-/// The format that is written: as the options say, else as the path's suffix says, else CSV is not guessed.
-fn sink_format(options: &FileOptions) -> Result<Format> {
-    options.format.or_else(|| format_by_suffix(Path::new(&options.path))).ok_or(ConnectorError::MissingOption {
-        connector: NAME,
-        option: "format".to_owned(),
-        purpose: "parquet, csv or json",
-    })
-}
-
-impl SinkConnector for FileSink {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn validate(&self, options: &BTreeMap<String, String>, _schema: &Schema) -> Result<(), Failure> {
-        let options = FileOptions::read(options)?;
-        sink_format(&options)?;
-        if options.path.contains(['*', '?']) {
-            let problem = "a sink needs the name of a directory or file, not a pattern".to_owned();
-            let (option, value) = ("path".to_owned(), options.path);
-            return Err(ConnectorError::WrongOption { connector: NAME, option, value, problem }.into());
-        }
-        Ok(())
-    }
-
-    fn is_single(&self, options: &BTreeMap<String, String>) -> bool {
-        FileOptions::read(options).is_ok_and(|options| is_one_file(&options))
-    }
-
-    fn create_writer(
-        &self,
-        spec: &SinkSpec,
-        schema: &Arc<Schema>,
-        context: WriterContext,
-    ) -> Result<Box<dyn SinkWriter>, Failure> {
-        let options = FileOptions::read(&spec.options)?;
-        let format = sink_format(&options)?;
-        let target = target(&options, format, &context)?;
-        let charge = Charge::new(&context.memory, 0)?;
-        Ok(Box::new(FileWriter {
-            files: Arc::clone(&self.files),
-            options,
-            format,
-            target,
-            schema: Arc::clone(schema),
-            context,
-            encoder: None,
-            file: None,
-            start_bytes: 0,
-            buffer: Vec::new(),
-            under_way: None,
-            under_way_bytes: 0,
-            is_dirty: false,
-            has_ended: false,
-            charge,
-        }))
-    }
 }
 
 /// How a piece of bytes is to be left.
@@ -175,10 +51,9 @@ enum Leave {
 type Written = Result<Option<Box<dyn WriteFile>>>;
 
 /// Writes the rows of one subtask.
-struct FileWriter {
+pub(super) struct FileWriter {
     files: Arc<dyn FileSystem>,
-    options: FileOptions,
-    format: Format,
+    encoding: Encoding,
     target: Target,
     schema: Arc<Schema>,
     context: WriterContext,
@@ -199,8 +74,34 @@ struct FileWriter {
 }
 
 impl FileWriter {
+    pub(super) fn new(
+        files: Arc<dyn FileSystem>,
+        encoding: Encoding,
+        target: Target,
+        schema: &Arc<Schema>,
+        context: WriterContext,
+    ) -> Result<Self, Failure> {
+        let charge = Charge::new(&context.memory, 0)?;
+        Ok(Self {
+            files,
+            encoding,
+            target,
+            schema: Arc::clone(schema),
+            context,
+            encoder: None,
+            file: None,
+            start_bytes: 0,
+            buffer: Vec::new(),
+            under_way: None,
+            under_way_bytes: 0,
+            is_dirty: false,
+            has_ended: false,
+            charge,
+        })
+    }
+
     fn in_file(&self, source: flumen_formats::FormatError) -> ConnectorError {
-        ConnectorError::Format { path: self.options.path.clone(), source }
+        ConnectorError::Format { path: self.target.path().display().to_string(), source }
     }
 
     /// Takes the answer of the write that is under way; `false` if there is none yet.
@@ -221,8 +122,7 @@ impl FileWriter {
     /// Hands the buffer to the blocking executor. Nothing may be under way.
     fn submit(&mut self, leave: Leave) {
         let bytes = std::mem::take(&mut self.buffer);
-        let (files, target, is_parquet) =
-            (Arc::clone(&self.files), self.target.clone(), self.format == Format::Parquet);
+        let (files, target, has_end) = (Arc::clone(&self.files), self.target.clone(), self.encoding.has_end());
         let (file, start_bytes) = (self.file.take(), std::mem::take(&mut self.start_bytes));
         self.under_way_bytes = bytes.len();
         self.is_dirty = leave == Leave::Written;
@@ -230,7 +130,7 @@ impl FileWriter {
             let (mut file, bytes) = match file {
                 Some(file) => (file, &bytes[..]),
                 None => {
-                    let file = open(files.as_ref(), &target, is_parquet)?;
+                    let file = open(files.as_ref(), &target, has_end)?;
                     // The header line is for the first row of a file, not for the first of this writer.
                     let skip = if file.position() == 0 { 0 } else { start_bytes };
                     (file, &bytes[skip..])
@@ -260,12 +160,7 @@ impl FileWriter {
     /// Sets up the encoder of the next file, if there is none.
     fn begin_file(&mut self) -> Result<(), Failure> {
         if self.encoder.is_none() {
-            let schema = Arc::clone(&self.schema);
-            let mut encoder: Box<dyn Encoder> = match self.format {
-                Format::Parquet => Box::new(ParquetEncoder::new(schema)),
-                Format::Csv => Box::new(CsvEncoder::new(schema, self.options.csv)),
-                Format::Json => Box::new(JsonEncoder),
-            };
+            let mut encoder = self.encoding.encoder(&self.schema).map_err(|e| self.in_file(e))?;
             let before = self.buffer.len();
             encoder.start(&mut self.buffer).map_err(|e| self.in_file(e))?;
             self.start_bytes = self.buffer.len() - before;
@@ -317,7 +212,7 @@ impl SinkWriter for FileWriter {
                 return self.status();
             }
             self.has_ended |= end_of_input;
-            let closes = end_of_input || self.format == Format::Parquet;
+            let closes = end_of_input || self.encoding.has_end();
             if closes && let Some(mut encoder) = self.encoder.take() {
                 encoder.finish(&mut self.buffer).map_err(|e| self.in_file(e))?;
                 self.is_dirty = true;
@@ -327,6 +222,16 @@ impl SinkWriter for FileWriter {
                 return Ok(WriterStatus::Ready);
             }
             self.submit(if closes { Leave::Finished } else { Leave::Synced });
+        }
+    }
+}
+
+impl Target {
+    /// What people know it by.
+    fn path(&self) -> &Path {
+        match self {
+            Self::Parts { directory, .. } => directory,
+            Self::One(path) | Self::Replaced { path, .. } => path,
         }
     }
 }
@@ -344,20 +249,13 @@ impl Drop for FileWriter {
     }
 }
 
-fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
 /// Opens the file that a writer goes on with. May block.
-fn open(files: &dyn FileSystem, target: &Target, is_parquet: bool) -> Result<Box<dyn WriteFile>> {
+fn open(files: &dyn FileSystem, target: &Target, has_end: bool) -> Result<Box<dyn WriteFile>> {
     match target {
         Target::One(path) => {
             files.create_directory_all(directory_of(path))?;
-            // Nothing can be appended to a Parquet file.
-            Ok(if is_parquet { files.create_new(path)? } else { files.append(path)? })
+            // Nothing can be appended to a file that has an end.
+            Ok(if has_end { files.create_new(path)? } else { files.append(path)? })
         }
         Target::Replaced { temporary, .. } => {
             files.create_directory_all(directory_of(temporary))?;
