@@ -39,6 +39,9 @@ Exit codes:
   0 done, 1 a statement failed, 2 the command line is wrong, 130 interrupted
 
 Environment:
+  FLUMEN_HISTORY     where the shell keeps its history; `off` for nowhere
+                     (default: flumen/history in $XDG_STATE_HOME or ~/.local/state)
+  PAGER              what shows long results after .pager on
   FLUMEN_LOG         which log lines go to standard error, such as info or flumen_control=debug
   FLUMEN_<OPTION>    a setting, as FLUMEN_PARALLELISM__DEFAULT for parallelism.default
   COLUMNS, NO_COLOR, CLICOLOR_FORCE, TERM, LC_ALL, LC_CTYPE, LANG    what the terminal shows";

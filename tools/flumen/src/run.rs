@@ -58,8 +58,8 @@ fn configured(settings: &Settings) -> anyhow::Result<Configuration> {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         configuration.apply_toml(&text, path)?;
     }
-    // FLUMEN_LOG is the log filter of this binary.
-    configuration.apply_environment(std::env::vars(), &["FLUMEN_LOG"])?;
+    // The log filter and the shell's history are this binary's, not the engine's.
+    configuration.apply_environment(std::env::vars(), &["FLUMEN_LOG", shell::HISTORY_VARIABLE])?;
     configuration.apply_flags(&settings.set)?;
     Ok(configuration)
 }
@@ -139,6 +139,7 @@ fn sql(arguments: &SqlArguments) -> anyhow::Result<u8> {
         width_max: arguments.max_width,
         color: arguments.color,
         timer: !arguments.quiet,
+        pager: false,
         quiet: arguments.quiet,
     };
     let to = destination(arguments).map_err(UsageError)?;
