@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::CommandFactory;
 use flumen_config::Configuration;
 
-use crate::arguments::{Arguments, Benchmark, CompletionShell, ConfigArguments, Settings, SqlArguments, Verb};
+use crate::arguments::{Arguments, CompletionShell, ConfigArguments, Settings, SqlArguments, Verb};
 use crate::console::{Console, Ended, View};
 use crate::interrupt::INTERRUPTED;
 use crate::output::{Destination, Format};
@@ -27,8 +27,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<u8> {
         None => sql(&arguments.sql),
         Some(Verb::Sql(arguments)) => sql(&arguments),
         Some(Verb::Demo(arguments)) => crate::demo::demo(&arguments),
-        Some(Verb::Bench(Benchmark::Tpch(arguments))) => crate::bench::tpch(&arguments),
-        Some(Verb::Bench(Benchmark::Queries(arguments))) => crate::bench::queries(&arguments),
+        Some(Verb::Bench(benchmark)) => crate::bench::run(&benchmark),
         Some(Verb::Config(arguments)) => config(&arguments),
         Some(Verb::Completions { shell }) => completions(shell),
     }
