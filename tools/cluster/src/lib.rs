@@ -9,6 +9,7 @@ mod error;
 pub mod extensions;
 pub mod job;
 mod metered;
+mod names;
 pub mod options;
 pub mod process;
 mod services;
@@ -21,6 +22,7 @@ pub use embedded::EmbeddedCluster;
 pub use error::SessionError;
 pub use extensions::Extensions;
 pub use flumen_sql::Statement;
+pub use names::Names;
 pub use session::{Outcome, Session};
 pub use stream::{CancelHandle, ExpectedRows, JobHandle, Polled, Recovery, Restart, RowStream, StatementProgress};
 

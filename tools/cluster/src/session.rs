@@ -25,6 +25,7 @@ use parking_lot::Mutex;
 
 use crate::embedded::EmbeddedCluster;
 use crate::error::SessionError;
+use crate::names::Names;
 use crate::options::{self, ShuffleMode};
 use crate::process::Process;
 use crate::stream::{JobHandle, Recovery, RowStream, Running};
@@ -101,6 +102,12 @@ impl Session {
     #[must_use]
     pub fn process(&self) -> &Arc<Process> {
         &self.process
+    }
+
+    /// The names that the session knows, for those who look at them beside it.
+    #[must_use]
+    pub fn names(&self) -> Names {
+        Names::new(&self.catalog, &self.process)
     }
 
     /// Divides a text into statements.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::bench::parse_rows;
 use crate::output::Format;
 use crate::terminal::ColorChoice;
 
@@ -39,6 +40,9 @@ Exit codes:
   0 done, 1 a statement failed, 2 the command line is wrong, 130 interrupted
 
 Environment:
+  FLUMEN_HISTORY     where the shell keeps its history; `off` for nowhere
+                     (default: flumen/history in $XDG_STATE_HOME or ~/.local/state)
+  PAGER              what shows long results after .pager on
   FLUMEN_LOG         which log lines go to standard error, such as info or flumen_control=debug
   FLUMEN_<OPTION>    a setting, as FLUMEN_PARALLELISM__DEFAULT for parallelism.default
   COLUMNS, NO_COLOR, CLICOLOR_FORCE, TERM, LC_ALL, LC_CTYPE, LANG    what the terminal shows";
@@ -161,10 +165,65 @@ pub(crate) struct DemoArguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Benchmark {
     /// TPC-H queries over Parquet files
-    Tpch(TpchArguments),
+    #[command(after_help = "Example:\n  flumen bench tpch --scale 1 --threads 1,2 --out results")]
+    Tpch {
+        /// Scale factor; all answers are checked at 0.01, most at 1, some at 0.1
+        #[arg(long, default_value_t = 1.0)]
+        scale: f64,
+        /// What all suites take.
+        #[command(flatten)]
+        suite: SuiteArguments,
+    },
+    /// Grouping and joining: the questions of db-benchmark
+    #[command(after_help = "Example:\n  flumen bench h2o --rows 1e7 --queries g1,g5,j5 --out results")]
+    H2o {
+        /// Rows of the tables; answers are checked at 1e5, 1e6 and 1e7
+        #[arg(long, value_name = "N", default_value = "1e6", value_parser = parse_rows)]
+        rows: u64,
+        /// What all suites take.
+        #[command(flatten)]
+        suite: SuiteArguments,
+    },
+    /// The queries of ClickBench over a table that resembles its own
+    #[command(after_help = "Example:\n  flumen bench clickbench --rows 1e6 --threads 2")]
+    Clickbench {
+        /// Rows of the table; answers are checked at 1e5
+        #[arg(long, value_name = "N", default_value = "1e6", value_parser = parse_rows)]
+        rows: u64,
+        /// What all suites take.
+        #[command(flatten)]
+        suite: SuiteArguments,
+    },
+    /// Ratios of two results of one suite; exit code 1 if anything is slower by more than noise
+    #[command(after_help = "Example:\n  flumen bench compare before/h2o-1e6.json after/h2o-1e6.json --by cpu")]
+    Compare(CompareArguments),
     /// Answer queries from standard input, one JSON string a line, with one JSON object a line: times and rows
     #[command(after_help = "Example:\n  echo '\"SELECT 1\"' | flumen bench queries --threads 1")]
     Queries(QueriesArguments),
+}
+
+/// Arguments of `flumen bench compare`.
+#[derive(Debug, Args)]
+pub(crate) struct CompareArguments {
+    /// The JSON of the one, as --out writes it
+    #[arg(value_name = "A.json")]
+    pub(crate) before: PathBuf,
+    /// The JSON of the other
+    #[arg(value_name = "B.json")]
+    pub(crate) after: PathBuf,
+    /// What to compare
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) by: Measure,
+}
+
+/// What a query is measured by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Measure {
+    /// The time that somebody waits
+    #[default]
+    Wall,
+    /// The time that processors are busy
+    Cpu,
 }
 
 /// Arguments of `flumen bench queries`.
@@ -178,27 +237,34 @@ pub(crate) struct QueriesArguments {
     pub(crate) settings: Settings,
 }
 
-/// Arguments of `flumen bench tpch`.
+/// Arguments of the suites of `flumen bench`.
 #[derive(Debug, Args)]
-pub(crate) struct TpchArguments {
-    /// Scale factor; all answers are checked at 0.01, those of queries 1, 3, 6, 12 and 18 also at 0.1 and 1
-    #[arg(long, default_value_t = 1.0)]
-    pub(crate) scale: f64,
+pub(crate) struct SuiteArguments {
     /// Directory of the tables; they are made there if they are missing
+    /// [default: flumen/bench in $XDG_CACHE_HOME or ~/.cache]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
     /// Numbers of threads to run with
     #[arg(long, value_delimiter = ',', default_value = "1,2")]
     pub(crate) threads: Vec<u32>,
-    /// Queries to run (default: all)
+    /// Queries to run, such as 1,3 or g1,j5 (default: all)
     #[arg(long, value_delimiter = ',')]
-    pub(crate) queries: Vec<u32>,
+    pub(crate) queries: Vec<String>,
     /// Hot runs after a first, cold one
     #[arg(long, default_value_t = 5)]
     pub(crate) runs: usize,
     /// Write one JSON object a line instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write the results to this directory: JSON, a Markdown table, and a page of HTML with charts
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Make the tables and run nothing
+    #[arg(long)]
+    pub(crate) generate_only: bool,
+    /// Print names and texts of the queries, one JSON array a line, and run nothing
+    #[arg(long)]
+    pub(crate) print: bool,
     /// Settings.
     #[command(flatten)]
     pub(crate) settings: Settings,

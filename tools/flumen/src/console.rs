@@ -15,7 +15,7 @@ use flumen_cluster::{
 use flumen_config::Configuration;
 
 use crate::interrupt::Interrupts;
-use crate::output::{Destination, Format, Layout, ResultWriter};
+use crate::output::{Destination, Format, Layout, Pager, ResultWriter};
 use crate::progress::{ProgressLine, bytes, count};
 use crate::say;
 use crate::terminal::{ColorChoice, Terminal};
@@ -39,6 +39,8 @@ pub(crate) struct View {
     pub(crate) color: ColorChoice,
     /// Show how long a statement took and what it read.
     pub(crate) timer: bool,
+    /// Show results that are longer than the terminal in pages.
+    pub(crate) pager: bool,
     /// Show neither progress nor what DDL did.
     pub(crate) quiet: bool,
 }
@@ -108,6 +110,11 @@ impl Console {
         Ok(Self { session, interrupts, view, to: Destination::standard(), to_format: None })
     }
 
+    /// The names that its session knows.
+    pub(crate) fn names(&self) -> flumen_cluster::Names {
+        self.session.names()
+    }
+
     /// What the session's jobs share.
     #[cfg(test)]
     pub(crate) fn process(&self) -> &Arc<flumen_cluster::process::Process> {
@@ -160,7 +167,28 @@ impl Console {
             terminal.is_terminal = false;
             terminal.color &= self.view.color == ColorChoice::Always;
         }
-        Layout::new(&terminal, self.view.rows_max, self.view.width_max)
+        let layout = Layout::new(&terminal, self.view.rows_max, self.view.width_max);
+        if self.is_paged() { layout.paged(self.view.rows_max) } else { layout }
+    }
+
+    fn is_paged(&self) -> bool {
+        self.view.pager && self.to.is_terminal()
+    }
+
+    /// What is written from now on is looked at in pages, if pages are on. [`Console::end_pages`] has to follow.
+    fn begin_pages(&mut self) {
+        if self.is_paged() {
+            let height = Terminal::of_output(self.view.color).height;
+            self.to.begin_pages(Pager::new(height, std::env::var_os("PAGER")));
+            self.interrupts.lend_keyboard(true);
+        }
+    }
+
+    /// Waits until pages have been looked at.
+    fn end_pages(&mut self) -> io::Result<()> {
+        let ended = self.to.end_pages();
+        self.interrupts.lend_keyboard(false);
+        ended
     }
 
     /// Runs the statements of a text.
@@ -204,13 +232,17 @@ impl Console {
         let mut progress = ProgressLine::start(&errors, !self.view.quiet);
         self.interrupts.begin();
         let done = self.execute(statement, &mut progress);
-        self.interrupts.end();
         progress.clear();
+        let was_left = self.to.were_pages_left();
+        let paged = self.end_pages();
+        self.interrupts.end();
         let stopped = match done {
-            Ok(()) => return Ok(Ended::Done),
+            Ok(()) => return paged.map(|()| Ended::Done),
             Err(stopped) => stopped,
         };
         match stopped {
+            // Who has seen enough of a result does not wait for the rest of it.
+            Stopped::Output(_) if was_left => return paged.map(|()| Ended::Done),
             Stopped::Output(error) => return Err(error),
             Stopped::Statement(SessionError::Cancelled) if self.interrupts.interrupted() => {
                 self.to.take_back()?;
@@ -243,6 +275,7 @@ impl Console {
     fn rows(&mut self, mut rows: RowStream, progress: &mut ProgressLine) -> Result<(), Stopped> {
         self.check_place()?;
         let format = self.format();
+        self.begin_pages();
         // Rows and the line of progress would take turns on one screen.
         let shares_screen = self.to.is_terminal() && !format.is_picture() && format != Format::None;
         let mut writer = ResultWriter::new(format, rows.schema(), self.layout());
@@ -271,13 +304,14 @@ impl Console {
             if is_waiting {
                 self.to.flush()?;
             }
-            if is_waiting || !shares_screen {
+            if (is_waiting || !shares_screen) && !self.to.shows_pages() {
                 progress.show(|| rows.progress(), || rows.expected_rows());
             }
         }
         progress.clear();
         let written = writer.rows();
         writer.finish(&mut self.to)?;
+        self.end_pages()?;
         self.to.keep()?;
         self.footer(written as u64, progress.elapsed(), rows.plan_time(), &rows.progress());
         Ok(())
@@ -292,9 +326,14 @@ impl Console {
             say::line(&format!("job {} ({}) is running{from}", job.name(), job.id()));
         }
         let mut restarts = 0;
+        let mut interrupted = None;
         while !job.wait_within(POLL)? {
             if self.interrupts.interrupted() {
                 job.cancel_handle().cancel();
+                let since = *interrupted.get_or_insert(progress.elapsed());
+                if progress.elapsed() > since + GRACE {
+                    return Err(SessionError::Cancelled.into());
+                }
             }
             for restart in job.restarts_after(restarts) {
                 progress.clear();
@@ -313,8 +352,12 @@ impl Console {
     /// # Errors
     /// If they cannot be written.
     pub(crate) fn show(&mut self, batch: &RecordBatch) -> io::Result<()> {
-        match self.table(batch) {
+        let shown = self.table(batch);
+        let was_left = self.to.were_pages_left();
+        self.end_pages()?;
+        match shown {
             Ok(()) => Ok(()),
+            Err(Stopped::Output(_)) if was_left => Ok(()),
             Err(Stopped::Output(error)) => Err(error),
             Err(Stopped::Refused(why)) => {
                 say::error(&why);
@@ -329,6 +372,7 @@ impl Console {
 
     fn table(&mut self, batch: &RecordBatch) -> Result<(), Stopped> {
         self.check_place()?;
+        self.begin_pages();
         let mut writer = ResultWriter::new(self.format(), batch.schema(), self.layout());
         writer.write(batch, &mut self.to)?;
         writer.finish(&mut self.to)?;
@@ -343,6 +387,7 @@ impl Console {
             let batch = RecordBatch::try_from_iter([("plan", lines)]).map_err(io::Error::other)?;
             return self.table(&batch);
         }
+        self.begin_pages();
         writeln!(self.to, "{}", text.trim_end())?;
         Ok(self.to.keep()?)
     }

@@ -9,8 +9,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::shell::PROMPT;
-
 /// Exit code after an interrupt.
 pub(crate) const INTERRUPTED: u8 = 130;
 
@@ -32,8 +30,12 @@ struct State {
     count: AtomicUsize,
     /// An interrupt between statements is the prompt's.
     in_shell: AtomicBool,
+    /// What is written then, if the prompt does not write itself.
+    prompt: Mutex<Option<&'static str>>,
     /// One came there.
     of_prompt: AtomicBool,
+    /// Another program has the keyboard and interrupts for itself.
+    is_lent: AtomicBool,
 }
 
 impl Interrupts {
@@ -45,7 +47,9 @@ impl Interrupts {
             is_running: AtomicBool::new(false),
             count: AtomicUsize::new(0),
             in_shell: AtomicBool::new(false),
+            prompt: Mutex::new(None),
             of_prompt: AtomicBool::new(false),
+            is_lent: AtomicBool::new(false),
         }))
     }
 
@@ -83,9 +87,15 @@ impl Interrupts {
         Ok(())
     }
 
-    /// From now on an interrupt between statements is not the end.
-    pub(crate) fn in_shell(&self) {
+    /// From now on an interrupt between statements is not the end; the prompt is written after one, if it is given.
+    pub(crate) fn in_shell(&self, prompt: Option<&'static str>) {
         self.0.in_shell.store(true, Ordering::SeqCst);
+        *self.0.prompt.lock().unwrap_or_else(PoisonError::into_inner) = prompt;
+    }
+
+    /// While another program has the keyboard, no number of interrupts is the end of this one.
+    pub(crate) fn lend_keyboard(&self, is_lent: bool) {
+        self.0.is_lent.store(is_lent, Ordering::SeqCst);
     }
 
     fn turn(&self) -> MutexGuard<'_, ()> {
@@ -106,13 +116,15 @@ impl Interrupts {
         if !self.is_running() {
             if self.0.in_shell.load(Ordering::SeqCst) {
                 self.0.of_prompt.store(true, Ordering::SeqCst);
-                let _ = write!(std::io::stderr(), "\n{PROMPT}");
+                if let Some(prompt) = *self.0.prompt.lock().unwrap_or_else(PoisonError::into_inner) {
+                    let _ = write!(std::io::stderr(), "\n{prompt}");
+                }
                 return false;
             }
             return true;
         }
         if self.0.count.fetch_add(1, Ordering::SeqCst) > 0 {
-            return true;
+            return !self.0.is_lent.load(Ordering::SeqCst);
         }
         (self.0.cancel)();
         false
@@ -174,10 +186,20 @@ mod tests {
     }
 
     #[test]
+    fn who_has_the_keyboard_has_the_interrupts() {
+        let interrupts = Interrupts::new(|| {});
+        interrupts.begin();
+        interrupts.lend_keyboard(true);
+        assert!(!interrupts.interrupt() && !interrupts.interrupt());
+        interrupts.lend_keyboard(false);
+        assert!(interrupts.interrupt());
+    }
+
+    #[test]
     fn between_statements_an_interrupt_leaves_unless_in_a_shell() {
         let interrupts = Interrupts::new(|| panic!("nothing runs"));
         assert!(interrupts.interrupt());
-        interrupts.in_shell();
+        interrupts.in_shell(None);
         assert!(!interrupts.interrupt() && !interrupts.interrupted());
         assert_eq!([interrupts.take_of_prompt(), interrupts.take_of_prompt()], [true, false]);
     }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::CommandFactory;
 use flumen_config::Configuration;
 
-use crate::arguments::{Arguments, Benchmark, CompletionShell, ConfigArguments, Settings, SqlArguments, Verb};
+use crate::arguments::{Arguments, CompletionShell, ConfigArguments, Settings, SqlArguments, Verb};
 use crate::console::{Console, Ended, View};
 use crate::interrupt::INTERRUPTED;
 use crate::output::{Destination, Format};
@@ -27,8 +27,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<u8> {
         None => sql(&arguments.sql),
         Some(Verb::Sql(arguments)) => sql(&arguments),
         Some(Verb::Demo(arguments)) => crate::demo::demo(&arguments),
-        Some(Verb::Bench(Benchmark::Tpch(arguments))) => crate::bench::tpch(&arguments),
-        Some(Verb::Bench(Benchmark::Queries(arguments))) => crate::bench::queries(&arguments),
+        Some(Verb::Bench(benchmark)) => crate::bench::run(&benchmark),
         Some(Verb::Config(arguments)) => config(&arguments),
         Some(Verb::Completions { shell }) => completions(shell),
     }
@@ -58,8 +57,8 @@ fn configured(settings: &Settings) -> anyhow::Result<Configuration> {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         configuration.apply_toml(&text, path)?;
     }
-    // FLUMEN_LOG is the log filter of this binary.
-    configuration.apply_environment(std::env::vars(), &["FLUMEN_LOG"])?;
+    // The log filter and the shell's history are this binary's, not the engine's.
+    configuration.apply_environment(std::env::vars(), &["FLUMEN_LOG", shell::HISTORY_VARIABLE])?;
     configuration.apply_flags(&settings.set)?;
     Ok(configuration)
 }
@@ -139,6 +138,7 @@ fn sql(arguments: &SqlArguments) -> anyhow::Result<u8> {
         width_max: arguments.max_width,
         color: arguments.color,
         timer: !arguments.quiet,
+        pager: false,
         quiet: arguments.quiet,
     };
     let to = destination(arguments).map_err(UsageError)?;

@@ -26,6 +26,8 @@ pub(crate) struct Terminal {
     pub(crate) is_terminal: bool,
     /// Its columns, where they are known.
     pub(crate) width: Option<usize>,
+    /// Its rows, where they are known.
+    pub(crate) height: Option<usize>,
     /// It shows Unicode.
     pub(crate) unicode: bool,
     /// It is to have colours.
@@ -37,17 +39,17 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Standard output.
     pub(crate) fn of_output(choice: ColorChoice) -> Self {
-        Self::judge(std::io::stdout().is_terminal(), columns(), choice, &environment)
+        Self::judge(std::io::stdout().is_terminal(), size(), choice, &environment)
     }
 
     /// Standard error.
     pub(crate) fn of_errors(choice: ColorChoice) -> Self {
-        Self::judge(std::io::stderr().is_terminal(), columns(), choice, &environment)
+        Self::judge(std::io::stderr().is_terminal(), size(), choice, &environment)
     }
 
     fn judge(
         is_terminal: bool,
-        size: Option<usize>,
+        size: Option<(usize, usize)>,
         choice: ColorChoice,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Self {
@@ -65,7 +67,8 @@ impl Terminal {
         let locale = locale.to_ascii_lowercase();
         Self {
             is_terminal,
-            width: columns.or(size).filter(|width| *width > 0),
+            width: columns.or(size.map(|(columns, _)| columns)).filter(|width| *width > 0),
+            height: size.map(|(_, rows)| rows).filter(|height| *height > 0),
             unicode: locale.contains("utf-8") || locale.contains("utf8"),
             color,
             moves: is_terminal && !dumb,
@@ -73,9 +76,9 @@ impl Terminal {
     }
 }
 
-/// Columns of the terminal that this process stands on, through whichever of its streams is one.
-fn columns() -> Option<usize> {
-    terminal_size::terminal_size().map(|(width, _)| usize::from(width.0))
+/// Columns and rows of the terminal that this process stands on, through whichever of its streams is one.
+fn size() -> Option<(usize, usize)> {
+    terminal_size::terminal_size().map(|(width, height)| (usize::from(width.0), usize::from(height.0)))
 }
 
 fn environment(name: &str) -> Option<String> {
@@ -87,7 +90,7 @@ mod tests {
     use super::*;
 
     fn judged(is_terminal: bool, choice: ColorChoice, variables: &[(&str, &str)]) -> Terminal {
-        Terminal::judge(is_terminal, Some(80), choice, &|name| {
+        Terminal::judge(is_terminal, Some((80, 24)), choice, &|name| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         })
     }

@@ -10,13 +10,15 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::Format;
+use super::{Format, Pager};
 
 /// Takes results, one after another.
 pub(crate) struct Destination {
     sink: Sink,
     /// Results that are in it.
     results: usize,
+    /// What the result of now goes through on its way to the terminal.
+    pager: Option<Pager>,
 }
 
 enum Sink {
@@ -37,7 +39,7 @@ struct Replacement {
 impl Destination {
     /// Standard output.
     pub(crate) fn standard() -> Self {
-        Self { sink: Sink::Standard(BufWriter::new(io::stdout())), results: 0 }
+        Self { sink: Sink::Standard(BufWriter::new(io::stdout())), results: 0, pager: None }
     }
 
     /// A file; `-` is standard output.
@@ -56,7 +58,7 @@ impl Destination {
         }
         if found.as_ref().is_some_and(|found| !found.is_file()) {
             let device = OpenOptions::new().write(true).open(&place)?;
-            return Ok(Self { sink: Sink::Device(BufWriter::new(device)), results: 0 });
+            return Ok(Self { sink: Sink::Device(BufWriter::new(device)), results: 0, pager: None });
         }
         let directory = match place.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -75,7 +77,7 @@ impl Destination {
             file.as_file().set_permissions(found.permissions())?;
         }
         let replacement = Replacement { file: BufWriter::new(file), path: place, kept: 0 };
-        Ok(Self { sink: Sink::File(replacement), results: 0 })
+        Ok(Self { sink: Sink::File(replacement), results: 0, pager: None })
     }
 
     /// Whether people read it as it is written.
@@ -86,6 +88,29 @@ impl Destination {
     /// Whether it is standard output.
     pub(crate) fn is_standard(&self) -> bool {
         matches!(self.sink, Sink::Standard(_))
+    }
+
+    /// From now on the terminal is written to in pages.
+    pub(crate) fn begin_pages(&mut self, pager: Pager) {
+        self.pager = Some(pager);
+    }
+
+    /// Whether pages are on the terminal now.
+    pub(crate) fn shows_pages(&self) -> bool {
+        self.pager.as_ref().is_some_and(Pager::has_terminal)
+    }
+
+    /// Whether somebody left the pages before their end.
+    pub(crate) fn were_pages_left(&self) -> bool {
+        self.pager.as_ref().is_some_and(Pager::was_left)
+    }
+
+    /// Waits until the pages have been looked at, if there are any.
+    ///
+    /// # Errors
+    /// If the terminal cannot be written to.
+    pub(crate) fn end_pages(&mut self) -> io::Result<()> {
+        self.pager.take().map_or(Ok(()), Pager::finish)
     }
 
     /// Why a result in this format cannot go there, if so.
@@ -142,6 +167,9 @@ impl Destination {
 
 impl Write for Destination {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(pager) = &mut self.pager {
+            return pager.write(bytes);
+        }
         match &mut self.sink {
             Sink::Standard(out) => out.write(bytes),
             Sink::Device(out) => out.write(bytes),
@@ -150,6 +178,9 @@ impl Write for Destination {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        if let Some(pager) = &mut self.pager {
+            return pager.flush();
+        }
         match &mut self.sink {
             Sink::Standard(out) => out.flush(),
             Sink::Device(out) => out.flush(),

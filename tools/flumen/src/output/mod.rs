@@ -18,6 +18,7 @@ mod fit;
 mod html;
 mod json;
 mod markdown;
+mod pager;
 mod vertical;
 
 #[cfg(test)]
@@ -31,6 +32,7 @@ use arrow_schema::SchemaRef;
 use clap::ValueEnum;
 
 pub(crate) use destination::Destination;
+pub(crate) use pager::Pager;
 
 use crate::terminal::Terminal;
 
@@ -114,6 +116,9 @@ impl Layout {
     /// Rows shown of a long result on a terminal.
     const TERMINAL_ROWS: usize = 40;
 
+    /// Rows kept for one that is looked at in pages.
+    const PAGED_ROWS: usize = 10_000;
+
     /// For a terminal, or what stands in its place; 0 means all, `None` what fits a terminal if there is one.
     pub(crate) fn new(terminal: &Terminal, rows_max: Option<usize>, width_max: Option<usize>) -> Self {
         let or = |asked: Option<usize>, fitting: Option<usize>| match asked {
@@ -127,6 +132,11 @@ impl Layout {
             unicode: terminal.unicode,
             color: terminal.color,
         }
+    }
+
+    /// The same for a result that is looked at in pages: more rows than a terminal has, if no number was asked for.
+    pub(crate) fn paged(self, rows_max: Option<usize>) -> Self {
+        Self { rows_max: if rows_max.is_none() { Some(Self::PAGED_ROWS) } else { self.rows_max }, ..self }
     }
 }
 

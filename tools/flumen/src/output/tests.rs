@@ -257,7 +257,8 @@ fn formats_follow_from_names_of_files() {
 
 #[test]
 fn a_layout_is_for_terminals() {
-    let terminal = Terminal { is_terminal: true, width: Some(80), unicode: true, color: true, moves: true };
+    let terminal =
+        Terminal { is_terminal: true, width: Some(80), height: Some(24), unicode: true, color: true, moves: true };
     let shown = |terminal: &Terminal, rows, width| {
         let layout = Layout::new(terminal, rows, width);
         (layout.rows_max, layout.width_max)

@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Read(PathBuf),
     /// `None` is standard output.
     Output(Option<PathBuf>),
+    /// `None` asks how it is.
+    Pager(Option<bool>),
     Settings,
     Quit,
 }
@@ -47,7 +49,7 @@ pub(crate) enum Input<'a> {
 
 /// What an argument is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Argument {
+pub(super) enum Argument {
     Nothing,
     Table,
     Word,
@@ -58,13 +60,13 @@ enum Argument {
 }
 
 /// A command, as it is described.
-struct Description {
+pub(super) struct Description {
     /// Names; the first is shown first.
-    names: &'static [&'static str],
-    argument: Argument,
+    pub(super) names: &'static [&'static str],
+    pub(super) argument: Argument,
     /// How the argument is written.
     syntax: &'static str,
-    text: &'static str,
+    pub(super) text: &'static str,
 }
 
 const fn command(
@@ -77,7 +79,7 @@ const fn command(
 }
 
 /// All commands.
-const COMMANDS: &[Description] = &[
+pub(super) const COMMANDS: &[Description] = &[
     command(&[".help", "\\?"], Argument::Nothing, "", "this list"),
     command(&[".tables", "\\dt"], Argument::Nothing, "", "list the tables"),
     command(&[".schema", "\\d"], Argument::Table, "[TABLE|FILE]", "columns of a table or file"),
@@ -86,7 +88,8 @@ const COMMANDS: &[Description] = &[
     command(&[".expanded", "\\x"], Argument::Nothing, "", "one line a column, or back"),
     command(&[".timer", "\\timing"], Argument::Switch, "[on|off]", "how long statements take"),
     command(&[".maxrows"], Argument::Number, "[N]", "rows of a box; 0 means all"),
-    command(&[".maxwidth"], Argument::Number, "[N]", "width of a box; 0 means any"),
+    command(&[".maxwidth", ".width"], Argument::Number, "[N]", "width of a box; 0 means any"),
+    command(&[".pager"], Argument::Switch, "[on|off]", "all rows of long results, through $PAGER or page by page"),
     command(&[".read", "\\i"], Argument::File, "FILE", "run the statements and commands in a file"),
     command(&[".output", "\\o"], Argument::File, "[FILE]", "write results to a file; alone, to the terminal again"),
     command(&[".settings"], Argument::Nothing, "", "list the settings, as SET does"),
@@ -108,8 +111,16 @@ fn is_word(line: &str) -> Option<Command> {
     }
 }
 
+/// Whether there is a command of this name, or of which this is the beginning.
+pub(super) fn is_known(name: &str) -> bool {
+    is_word(name).is_some() || find(name).is_ok()
+}
+
 /// The command of this name.
-fn find(name: &str) -> Result<&'static Description, String> {
+///
+/// # Errors
+/// With what to try if there is none, or are several of which this is the beginning.
+pub(super) fn find(name: &str) -> Result<&'static Description, String> {
     let name = name.to_ascii_lowercase();
     if let Some(found) = COMMANDS.iter().find(|command| command.names.contains(&name.as_str())) {
         return Ok(found);
@@ -183,6 +194,12 @@ fn read(description: &Description, argument: Option<&str>) -> Result<Command, St
             .map(|text| text.parse::<usize>().map_err(|_| format!("{name} takes a number, and {text:?} is none")))
             .transpose()
     };
+    let switch = || match argument.map(str::to_ascii_lowercase).as_deref() {
+        None => Ok(None),
+        Some("on") => Ok(Some(true)),
+        Some("off") => Ok(Some(false)),
+        Some(other) => Err(format!("{name} takes on or off, and not {other:?}")),
+    };
     Ok(match name {
         ".help" => Command::Help,
         ".tables" => Command::Tables,
@@ -190,12 +207,8 @@ fn read(description: &Description, argument: Option<&str>) -> Result<Command, St
         ".functions" => Command::Functions(argument.map(str::to_owned)),
         ".format" => Command::Format(argument.map(format).transpose()?),
         ".expanded" => Command::Expanded,
-        ".timer" => Command::Timer(match argument.map(str::to_ascii_lowercase).as_deref() {
-            None => None,
-            Some("on") => Some(true),
-            Some("off") => Some(false),
-            Some(other) => return Err(format!(".timer takes on or off, and not {other:?}")),
-        }),
+        ".timer" => Command::Timer(switch()?),
+        ".pager" => Command::Pager(switch()?),
         ".maxrows" => Command::MaxRows(number()?),
         ".maxwidth" => Command::MaxWidth(number()?),
         ".read" => Command::Read(argument.ok_or(".read needs a file, as in .read queries.sql")?.into()),
@@ -223,7 +236,9 @@ pub(crate) fn help() -> String {
         let names = command.names.join(" ");
         let _ = writeln!(text, "  {:<32} {}", format!("{names} {}", command.syntax), command.text);
     }
-    text.push_str("\nCtrl-C stops a statement, or forgets an unfinished one.");
+    text.push_str(
+        "\nTab completes, Ctrl-R searches earlier lines. Ctrl-C stops a statement, or forgets an unfinished one.",
+    );
     text
 }
 
@@ -256,6 +271,9 @@ mod tests {
             ("\\x", Command::Expanded),
             (".maxrows 0", Command::MaxRows(Some(0))),
             (".maxwidth", Command::MaxWidth(None)),
+            (".width 100", Command::MaxWidth(Some(100))),
+            (".pager", Command::Pager(None)),
+            (".pager on", Command::Pager(Some(true))),
             ("  .read a.sql  ", Command::Read("a.sql".into())),
             (".output \"a b.csv\"", Command::Output(Some("a b.csv".into()))),
             ("\\o", Command::Output(None)),

@@ -1,10 +1,16 @@
 //! The shell: lines from an editor, to commands or statements, until someone leaves.
 //!
 //! An error or an interrupt ends a line and never the shell. The terminal is a thin layer ([`editor`]); what a line means
-//! ([`commands`]) and when it is finished ([`validate`]) are plain functions, the latter over [`scan`]'s tokens.
+//! ([`commands`]), when it is finished ([`validate`]), what could go on it ([`complete`], which asks [`names`]) and how it is
+//! coloured ([`highlight`]) are plain functions, most of them over [`scan`]'s tokens.
 
 mod commands;
+mod complete;
 mod editor;
+mod highlight;
+mod history;
+mod keywords;
+mod names;
 mod scan;
 mod validate;
 
@@ -21,24 +27,34 @@ use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use crate::console::{Console, Ended};
 use crate::output::{Destination, Format};
 use crate::say;
+use crate::terminal::Terminal;
 use commands::{Command, Input};
-use editor::{Line, LineEditor, LinesOfTerminal};
+use editor::{Line, LineEditor, LinesOfTerminal, TerminalEditor};
+use names::SessionNames;
 
-pub(crate) use editor::PROMPT;
+pub(crate) use history::VARIABLE as HISTORY_VARIABLE;
 
 /// Files that read files that read files.
 const READS_MAX: usize = 16;
 
 /// Runs a shell on the terminal of this process; its exit code.
 pub(crate) fn run(console: Console, with_banner: bool) -> anyhow::Result<u8> {
-    console.interrupts().in_shell();
     if with_banner {
         say::line(&format!("flumen {}: SQL over files and streams, in this process", env!("CARGO_PKG_VERSION")));
         say::line("Statements end with a semicolon; .help lists the commands, .quit or Ctrl-D leaves");
     }
-    let mut editor = LinesOfTerminal::new(io::stdin().lock(), console.interrupts().clone());
+    let errors = Terminal::of_errors(console.view.color);
+    let interrupts = console.interrupts().clone();
+    // The editor draws on standard error.
+    let mut editor: Box<dyn LineEditor> = if errors.moves {
+        let history = history::file(&|name| std::env::var_os(name));
+        let names = SessionNames::new(console.names());
+        Box::new(TerminalEditor::new(names, history.as_deref(), errors.color, interrupts))
+    } else {
+        Box::new(LinesOfTerminal::new(io::stdin().lock(), interrupts))
+    };
     let mut shell = Shell { console, unexpanded: None, reads: 0 };
-    shell.run(&mut editor)?;
+    shell.run(editor.as_mut())?;
     shell.console.complete().context("cannot write the results")?;
     Ok(0)
 }
@@ -121,6 +137,8 @@ impl Shell {
             Command::MaxRows(rows) => view.rows_max = rows,
             Command::MaxWidth(None) => say::line(&limit("maxwidth", view.width_max)),
             Command::MaxWidth(width) => view.width_max = width,
+            Command::Pager(None) => say::line(if view.pager { "pager is on" } else { "pager is off" }),
+            Command::Pager(Some(on)) => view.pager = on,
             Command::Output(path) => ended = self.output(path.as_deref()),
             Command::Read(path) => return self.read(&path),
         }

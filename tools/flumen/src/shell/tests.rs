@@ -26,10 +26,11 @@ impl Session {
             width_max: None,
             color: ColorChoice::Never,
             timer: false,
+            pager: false,
             quiet: true,
         };
         let console = Console::open(flumen_cluster::configuration().unwrap(), view).unwrap();
-        console.interrupts().in_shell();
+        console.interrupts().in_shell(None);
         let shell = Shell { console, unexpanded: None, reads: 0 };
         Self { directory: tempfile::tempdir().unwrap(), shell }
     }

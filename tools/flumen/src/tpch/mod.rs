@@ -2,16 +2,10 @@
 //!
 //! Tables come from the `tpchgen` generator, which makes the same rows as the specification's dbgen.
 
-use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
 
-use anyhow::Context;
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
-use parquet::arrow::ArrowWriter;
-use parquet::basic::Compression;
-use parquet::file::properties::WriterProperties;
 use tpchgen::generators::{
     CustomerGenerator, LineItemGenerator, NationGenerator, OrderGenerator, PartGenerator, PartSuppGenerator,
     RegionGenerator, SupplierGenerator,
@@ -19,6 +13,9 @@ use tpchgen::generators::{
 use tpchgen_arrow::{
     CustomerArrow, LineItemArrow, NationArrow, OrderArrow, PartArrow, PartSuppArrow, RegionArrow, SupplierArrow,
 };
+
+use crate::answers::same_value;
+use crate::tables;
 
 /// Rows of a row group: about 16 MiB of `lineitem`.
 pub const ROW_GROUP_ROWS: usize = 122_880;
@@ -101,17 +98,6 @@ pub fn check_answer(expected: &[Vec<&str>], rows: &[Vec<String>]) -> Result<(), 
     Ok(())
 }
 
-fn same_value(expected: &str, value: &str) -> bool {
-    if expected == value {
-        return true;
-    }
-    match (expected.parse::<f64>(), value.parse::<f64>()) {
-        // Averages of decimals carry six digits after the point.
-        (Ok(a), Ok(b)) => (a - b).abs() <= 1e-9 * a.abs().max(b.abs()) + 5e-7,
-        _ => false,
-    }
-}
-
 /// The tables.
 pub const TABLES: [&str; 8] = ["region", "nation", "supplier", "part", "partsupp", "customer", "orders", "lineitem"];
 
@@ -153,7 +139,7 @@ pub fn generate(directory: &Path, scale: f64) -> anyhow::Result<usize> {
 /// As [`generate`].
 pub fn generate_divided(directory: &Path, scale: f64, row_group_rows: usize) -> anyhow::Result<usize> {
     let write = |name: &str, batches: &mut dyn Iterator<Item = Result<RecordBatch, ArrowError>>| {
-        table(directory, name, row_group_rows, batches)
+        tables::write(directory, name, row_group_rows, batches)
     };
     let mut rows = 0;
     rows += write("region", &mut RegionArrow::new(RegionGenerator::new(scale, 1, 1)))?;
@@ -164,34 +150,6 @@ pub fn generate_divided(directory: &Path, scale: f64, row_group_rows: usize) -> 
     rows += write("customer", &mut CustomerArrow::new(CustomerGenerator::new(scale, 1, 1)))?;
     rows += write("orders", &mut OrderArrow::new(OrderGenerator::new(scale, 1, 1)))?;
     rows += write("lineitem", &mut LineItemArrow::new(LineItemGenerator::new(scale, 1, 1)))?;
-    Ok(rows)
-}
-
-fn table(
-    directory: &Path,
-    name: &str,
-    row_group_rows: usize,
-    batches: &mut dyn Iterator<Item = Result<RecordBatch, ArrowError>>,
-) -> anyhow::Result<usize> {
-    let path = directory.join(format!("{name}.parquet"));
-    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::SNAPPY)
-        .set_max_row_group_row_count(Some(row_group_rows))
-        .build();
-    let mut batches = batches.peekable();
-    let schema = match batches.peek() {
-        Some(Ok(batch)) => batch.schema(),
-        _ => anyhow::bail!("table {name} has no rows at this scale factor"),
-    };
-    let mut writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties))?;
-    let mut rows = 0;
-    for batch in batches {
-        let batch = batch?;
-        rows += batch.num_rows();
-        writer.write(&batch)?;
-    }
-    writer.close()?;
     Ok(rows)
 }
 

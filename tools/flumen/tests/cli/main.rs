@@ -1,6 +1,7 @@
 //! The binary as people and scripts meet it.
 
 mod basics;
+mod bench;
 mod binary;
 mod formats;
 #[cfg(unix)]

@@ -44,14 +44,22 @@ impl Terminal {
         let child = command.spawn(&pts).unwrap();
         drop(pts);
         let keyboard = File::from(OwnedFd::from(pty));
-        let mut screen = keyboard.try_clone().unwrap();
+        let (mut screen, mut answers) = (keyboard.try_clone().unwrap(), keyboard.try_clone().unwrap());
         let written = Arc::new(Mutex::new(Vec::new()));
         let all = Arc::clone(&written);
         let screen = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
+            let mut asked = 0;
             // It ends with an error when the process has closed its side.
             while let Ok(length @ 1..) = screen.read(&mut buffer) {
-                all.lock().unwrap().extend_from_slice(&buffer[..length]);
+                let mut all = all.lock().unwrap();
+                all.extend_from_slice(&buffer[..length]);
+                // "Where is the cursor?", which a terminal answers.
+                let questions = all.windows(4).filter(|window| *window == b"\x1b[6n").count();
+                for _ in asked..questions {
+                    let _ = answers.write_all(b"\x1b[1;1R");
+                }
+                asked = questions;
             }
         });
         Self { child, keyboard, written, screen: Some(screen), seen: 0 }
@@ -73,10 +81,15 @@ impl Terminal {
         loop {
             {
                 let written = self.written.lock().unwrap();
-                // The shortest piece that shows the text: what follows it is for the next call.
-                let found = (self.seen..=written.len()).find(|end| plain(&written[self.seen..*end]).contains(text));
-                if let Some(end) = found {
-                    self.seen = end;
+                let shows = |end: usize| plain(&written[self.seen..end]).contains(text);
+                if shows(written.len()) {
+                    // The shortest piece that shows the text: what follows it is for the next call.
+                    let (mut without, mut with) = (self.seen, written.len());
+                    while with - without > 1 {
+                        let middle = without + (with - without) / 2;
+                        if shows(middle) { with = middle } else { without = middle }
+                    }
+                    self.seen = with;
                     return;
                 }
             }
@@ -133,21 +146,48 @@ fn shell(directory: &Path) -> Terminal {
 fn statements_errors_and_commands() {
     let data = data();
     let mut terminal = shell(data.path());
-    terminal.press("SELECT id, customer\n");
+    terminal.press("SELECT id, customer\r");
     terminal.wait_for("...> ");
-    terminal.press("FROM 'orders.csv' ORDER BY id LIMIT 2;\n");
+    terminal.press("FROM 'orders.csv' ORDER BY id LIMIT 2;\r");
     terminal.wait_for("│ BIGINT │ VARCHAR  │");
     terminal.wait_for("│      2 │ bob      │");
     terminal.wait_for("2 rows · ");
     terminal.wait_for("flumen> ");
-    terminal.press("SELECT prize FROM 'orders.csv';\n");
+    terminal.press("SELECT prize FROM 'orders.csv';\r");
     terminal.wait_for("there is no column \"prize\"");
     terminal.wait_for("did you mean \"price\"?");
     terminal.wait_for("flumen> ");
-    terminal.press(".tabels\n");
+    terminal.press(".tabels\r");
     terminal.wait_for("did you mean .tables?");
     terminal.wait_for("flumen> ");
-    terminal.press("\\q\n");
+    terminal.press("\\q\r");
+    assert_eq!(terminal.end().0, Some(0));
+}
+
+#[test]
+fn tab_completes_files_columns_tables_and_commands() {
+    let data = data();
+    let mut terminal = shell(data.path());
+    terminal.press("SELECT max(price) AS high FROM 'ord\t");
+    terminal.wait_for("orders.csv");
+    terminal.press("';\r");
+    terminal.wait_for("│    9.5 │");
+    terminal.wait_for("flumen> ");
+    terminal.press("CREATE TABLE numbers_of_mine AS SELECT * FROM 'orders.csv' WHERE cust\t");
+    terminal.wait_for("customer");
+    terminal.press(" = 'ann';\r");
+    terminal.wait_for("1 row · ");
+    terminal.wait_for("flumen> ");
+    terminal.press("SELECT count(*) AS n FROM numb\t;\r");
+    terminal.wait_for("│      1 │");
+    terminal.wait_for("flumen> ");
+    // Of several that begin so, the menu has all.
+    terminal.press(".max\t");
+    terminal.wait_for(".maxrows");
+    terminal.wait_for(".maxwidth");
+    terminal.press("\u{3}");
+    terminal.wait_for("flumen> ");
+    terminal.press("\u{4}");
     assert_eq!(terminal.end().0, Some(0));
 }
 
@@ -155,11 +195,11 @@ fn statements_errors_and_commands() {
 fn ctrl_c_forgets_a_line_and_ctrl_d_leaves() {
     let data = data();
     let mut terminal = shell(data.path());
-    terminal.press("SELECT 'half\n");
+    terminal.press("SELECT 'half\r");
     terminal.wait_for("...> ");
     terminal.press("\u{3}");
     terminal.wait_for("flumen> ");
-    terminal.press("SELECT 1 AS a;\n");
+    terminal.press("SELECT 1 AS a;\r");
     terminal.wait_for("│       1 │");
     terminal.wait_for("flumen> ");
     terminal.press("\u{4}");
@@ -170,21 +210,109 @@ fn ctrl_c_forgets_a_line_and_ctrl_d_leaves() {
 fn an_interrupt_returns_to_the_prompt() {
     let data = data();
     let mut terminal = shell(data.path());
-    terminal.press(&format!("{ENDLESS}\n"));
+    terminal.press(&format!("{ENDLESS}\r"));
     terminal.wait_for("table e created");
     terminal.wait_for("flumen> ");
     for statement in ["SELECT v FROM e;", "SELECT count(*) FROM e;"] {
-        terminal.press(&format!("{statement}\n"));
+        terminal.press(&format!("{statement}\r"));
         // Progress is shown while it runs, and only then.
         terminal.wait_for("rows/s");
         terminal.press("\u{3}");
         terminal.wait_for("interrupted: the statement was cancelled");
         terminal.wait_for("flumen> ");
     }
-    terminal.press("SELECT 40 + 2 AS answer;\n");
+    terminal.press("SELECT 40 + 2 AS answer;\r");
     terminal.wait_for("│      42 │");
     terminal.wait_for("flumen> ");
-    terminal.press("exit\n");
+    terminal.press("exit\r");
+    assert_eq!(terminal.end().0, Some(0));
+}
+
+#[test]
+fn lines_of_earlier_sessions_are_there() {
+    let data = data();
+    let mut terminal = shell(data.path());
+    terminal.press("SELECT 'from before' AS a;\r");
+    terminal.wait_for("1 row");
+    terminal.wait_for("flumen> ");
+    // A line that begins with a blank is not kept.
+    terminal.press(" SELECT 'secret' AS a;\r");
+    terminal.wait_for("1 row");
+    terminal.wait_for("flumen> ");
+    terminal.press(".quit\r");
+    assert_eq!(terminal.end().0, Some(0));
+    let history = std::fs::read_to_string(data.path().join(".local/state/flumen/history")).unwrap();
+    assert!(history.contains("from before") && !history.contains("secret"), "{history}");
+    let mut terminal = shell(data.path());
+    // Up: .quit, and once more.
+    terminal.press("\u{1b}[A");
+    terminal.wait_for(".quit");
+    terminal.press("\u{1b}[A");
+    terminal.wait_for("SELECT 'from before' AS a;");
+    terminal.press("\r");
+    terminal.wait_for("│ from before │");
+    terminal.wait_for("flumen> ");
+    // Ctrl-R looks for a part of a line.
+    terminal.press("\u{12}before");
+    terminal.wait_for("SELECT 'from before' AS a;");
+    terminal.press("\r\r");
+    terminal.wait_for("│ from before │");
+    terminal.wait_for("flumen> ");
+    terminal.press("\u{4}");
+    assert_eq!(terminal.end().0, Some(0));
+    let mut other = Terminal::start(data.path(), &["-q"], &[("FLUMEN_HISTORY", "mine/history")]);
+    other.wait_for("flumen> ");
+    other.press("SELECT 1 AS b;\r");
+    other.wait_for("│       1 │");
+    other.wait_for("flumen> ");
+    other.press("\u{4}");
+    assert_eq!(other.end().0, Some(0));
+    assert!(std::fs::read_to_string(data.path().join("mine/history")).unwrap().contains("AS b;"));
+}
+
+#[test]
+fn long_results_are_looked_at_in_pages() {
+    let data = data();
+    let rows: Vec<String> = (0..100).map(|i| format!("({i})")).collect();
+    let long = format!("CREATE VIEW hundred AS SELECT n FROM (VALUES {}) AS t(n);\r", rows.join(", "));
+    // A program of one's own; what fits the terminal does not go there.
+    let mut terminal = Terminal::start(data.path(), &[], &[("PAGER", "sed 's/^/paged /'")]);
+    terminal.wait_for("flumen> ");
+    terminal.press(&long);
+    terminal.wait_for("view hundred created");
+    terminal.wait_for("flumen> ");
+    terminal.press(".pager on\r");
+    terminal.wait_for("flumen> ");
+    terminal.press("FROM hundred ORDER BY n;\r");
+    terminal.wait_for("paged │      50 │");
+    terminal.wait_for("paged │      99 │");
+    terminal.wait_for("100 rows · ");
+    terminal.wait_for("flumen> ");
+    terminal.press("SELECT 41 + 1 AS n;\r");
+    terminal.wait_for("\n│      42 │");
+    terminal.wait_for("flumen> ");
+    terminal.press("\u{4}");
+    assert_eq!(terminal.end().0, Some(0));
+    // Without one: a page, a line, and enough.
+    let mut terminal = shell(data.path());
+    terminal.press(&long);
+    terminal.wait_for("view hundred created");
+    terminal.wait_for("flumen> ");
+    terminal.press(".pager on\r");
+    terminal.wait_for("flumen> ");
+    terminal.press("FROM hundred ORDER BY n;\r");
+    terminal.wait_for("│      18 │");
+    terminal.wait_for(" more ");
+    terminal.press(" ");
+    terminal.wait_for("│      41 │");
+    terminal.wait_for(" more ");
+    terminal.press("\r");
+    terminal.wait_for("│      42 │");
+    terminal.wait_for(" more ");
+    terminal.press("q");
+    terminal.wait_for("flumen> ");
+    assert!(!plain(&terminal.written.lock().unwrap()).contains("│      43 │"));
+    terminal.press("\u{4}");
     assert_eq!(terminal.end().0, Some(0));
 }
 

@@ -1,6 +1,6 @@
 //! Verbs, help and settings: the words of the command line.
 
-use crate::binary::{check, data, run};
+use crate::binary::{check, command, data, run};
 
 fn text(arguments: &[&str]) -> String {
     let output = run(data().path(), arguments);
@@ -23,7 +23,10 @@ fn help_is_one_screen_and_more_on_request() {
     assert!(short.lines().count() <= 34, "{short}");
     assert!(short.contains("-c") && short.contains("config") && short.contains("flumen demo"), "{short}");
     let long = text(&["--help"]);
-    assert!(long.contains("130 interrupted") && long.contains("--max-rows"), "{long}");
+    assert!(
+        long.contains("FLUMEN_HISTORY") && long.contains("130 interrupted") && long.contains("--max-rows"),
+        "{long}"
+    );
     assert_eq!(text(&["help"]), long);
     assert!(text(&["--version"]).starts_with("flumen "));
 }
@@ -58,4 +61,11 @@ fn settings_are_rows() {
     let rows: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let found = rows.iter().find(|row| row["key"] == "parallelism.default").unwrap();
     assert_eq!((found["value"].as_str(), found["origin"].as_str()), (Some("2"), Some("a SET statement")), "{found}");
+}
+
+#[test]
+fn the_history_variable_is_no_setting() {
+    let data = data();
+    let output = command(data.path(), &["-q", "SELECT 1 AS a"]).env("FLUMEN_HISTORY", "off").output().unwrap();
+    check(&output, 0, "a\n1\n", &[]);
 }
