@@ -110,7 +110,7 @@ impl Collect {
         }
         self.index = OnceLock::new();
         let columns = columns.iter().map(compact_array).collect::<std::result::Result<Vec<_>, _>>().map_err(failed)?;
-        let bytes = columns.iter().map(|c| used_bytes(c)).sum::<usize>() + slots.len() * BYTES_BESIDE;
+        let bytes = columns.iter().map(used_bytes).sum::<usize>() + slots.len() * BYTES_BESIDE;
         let mut charges = Vec::with_capacity(2);
         let paid = self.prepaid.take().map_or(0, |charge| {
             let bytes = charge.bytes();
@@ -138,7 +138,7 @@ impl Collect {
         let columns: std::result::Result<Vec<_>, _> = before.columns.iter().zip(&last.columns).map(pair).collect();
         let columns = columns.map_err(failed)?;
         let slots: Vec<u32> = before.slots.iter().chain(last.slots.iter()).copied().collect();
-        let bytes = columns.iter().map(|c| used_bytes(c)).sum::<usize>() + slots.len() * BYTES_BESIDE;
+        let bytes = columns.iter().map(used_bytes).sum::<usize>() + slots.len() * BYTES_BESIDE;
         let charge = Charge::take(&self.pages, bytes)?;
         Ok(Chunk { columns, slots: Arc::new(slots), bytes, _charge: Arc::new(vec![charge]) })
     }
