@@ -252,7 +252,7 @@ fn places_are_those_of_what_is_meant() {
     // Not the same name in SUM.
     check(
         "SELECT sum(a) FROM TABLE(TUMBLE(TABLE 'f.parquet', DESCRIPTOR(a), INTERVAL '1' SECOND)) GROUP BY window_end",
-        "DESCRIPTOR names a, which is Int32 and not a TIMESTAMP",
+        "DESCRIPTOR names a, which is Int64 and not a TIMESTAMP",
         (1, 63),
         None,
     );
