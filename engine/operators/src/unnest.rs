@@ -54,7 +54,7 @@ impl OperatorFactory for Factory {
         for (column, field) in payload.columns.iter().zip(&output.fields) {
             let found = match *column {
                 UnnestColumn::Input(index) => {
-                    check_columns([index].into_iter(), input, NAME)?;
+                    check_columns([index], input, NAME)?;
                     Some(&input.fields[index].data_type)
                 }
                 UnnestColumn::Item(list) => {

@@ -116,8 +116,8 @@ fn has_header(layout: &CsvLayout, rows: &Splitter, names: &[&str]) -> bool {
     }
     let mut kinds = vec![Kind::Nothing; width];
     for (index, row) in rows.rows.iter().enumerate().skip(1) {
-        for column in 0..width.min(rows.width(index)) {
-            kinds[column] = kinds[column].with(kind_of(layout, rows.field(row.first + column)));
+        for (column, kind) in kinds.iter_mut().enumerate().take(rows.width(index)) {
+            *kind = kind.with(kind_of(layout, rows.field(row.first + column)));
         }
     }
     let differs = first.iter().zip(&kinds).any(|(field, kind)| {

@@ -22,7 +22,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use crate::buffers::FetchBuffers;
 use crate::error::ParquetError;
 use crate::file::ParquetFile;
-use crate::page_map::PageMap;
+use crate::page_map::{ColumnPiece, PageMap};
 use crate::thrift::{ChunkLimits, PageHeader, check_pages};
 
 /// A gap up to this size between two chunks is read along with them.
@@ -97,10 +97,10 @@ impl RowGroupPlan {
         let mut piece = Self { reads: Vec::with_capacity(self.chunks.len()), rows, ..self.clone() };
         for (chunk, column) in piece.chunks.iter_mut().zip(map.pieces(&piece.rows)) {
             chunk.piece = Some((piece.reads.len(), column.first_row));
-            piece.reads.push(match column.dictionary.end == column.pages.start {
-                true => vec![column.dictionary.start..column.pages.end],
-                false => vec![column.dictionary, column.pages],
-            });
+            let ColumnPiece { dictionary, pages, .. } = column;
+            let is_one = dictionary.end == pages.start;
+            let ranges = if is_one { [dictionary.start..pages.end, pages.end..pages.end] } else { [dictionary, pages] };
+            piece.reads.push(ranges.into());
         }
         piece
     }

@@ -12,6 +12,8 @@
 //!
 //! The suite runs a fixed number of cases of each format from one seed.
 
+#![allow(clippy::disallowed_methods, reason = "how long a reader takes is part of what is tested")]
+
 pub mod mutate;
 pub mod read;
 pub mod samples;

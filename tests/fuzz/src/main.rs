@@ -2,6 +2,8 @@
 //!
 //! Without a format all take turns, each for its share. A case that hangs is ended by a watch that names it.
 
+#![allow(clippy::disallowed_methods, reason = "how long a reader takes is part of what is tested")]
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

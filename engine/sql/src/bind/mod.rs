@@ -22,7 +22,7 @@ pub(crate) mod windows;
 pub(crate) mod work_table;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::{Arc, LazyLock, OnceLock};
 

@@ -144,9 +144,6 @@ impl Dialect for FlumenDialect {
     fn supports_match_recognize(&self) -> bool {
         true
     }
-    fn supports_dictionary_syntax(&self) -> bool {
-        true
-    }
     fn supports_try_convert(&self) -> bool {
         true
     }

@@ -88,11 +88,15 @@ pub(super) fn expression(expr: &mut Expr) -> Result<()> {
             in_rows(&take_row(expr), subquery, *negated)?
         }
         Expr::InSubquery { subquery, .. } | Expr::Subquery(subquery) => return values_as_table(subquery),
-        Expr::Function(function) if order_by_constants(function) => return Ok(()),
-        Expr::Function(function) => match date_part(function) {
-            Some(part) => part,
-            None => return Ok(()),
-        },
+        Expr::Function(function) => {
+            if order_by_constants(function) {
+                return Ok(());
+            }
+            match date_part(function) {
+                Some(part) => part,
+                None => return Ok(()),
+            }
+        }
         Expr::Cast {
             kind: CastKind::Cast | CastKind::DoubleColon | CastKind::TryCast | CastKind::SafeCast, ..
         } => call(NAMED_CAST, vec![take(expr)]),

@@ -118,7 +118,7 @@ fn exclude(tokens: &mut Vec<TokenWithSpan>, index: usize) {
     let first: Vec<usize> = after(tokens, open).take(2).collect();
     let kind = |at: usize| first.get(at).and_then(|i| keyword(&tokens[*i]));
     let partition = || [Keyword::PARTITION, Keyword::BY].map(|k| token(Token::make_keyword(&format!("{k:?}"))));
-    let (at, added) = match (kind(0), kind(1)) {
+    let (at, added): (usize, Vec<TokenWithSpan>) = match (kind(0), kind(1)) {
         (Some(Keyword::PARTITION), Some(Keyword::BY)) => {
             (first[1] + 1, constant.into_iter().chain([token(Token::Comma)]).collect())
         }
