@@ -16,7 +16,9 @@ use flumen_core::key_group::KeyGroupRange;
 use flumen_core::meter::Unmetered;
 use flumen_core::spec::OperatorSpec;
 use flumen_core::spec::relational::{AggregateCall, SortKey};
-use flumen_core::spec::window::{Frame, FrameBound, FrameUnits, WindowCall, WindowFunction, WindowFunctionsSpec};
+use flumen_core::spec::window::{
+    Exclusion, Frame, FrameBound, FrameUnits, WindowCall, WindowFunction, WindowFunctionsSpec,
+};
 use flumen_core::types::{Field, LogicalType, Schema, SchemaRef};
 use flumen_core::waiting::{InlineExecutor, NoTimers, Waker};
 use flumen_io::SimulatedClock;
@@ -123,7 +125,8 @@ fn main() {
         },
         return_type: returns,
     };
-    let rows = |start| Frame { units: FrameUnits::Rows, start, end: FrameBound::CurrentRow };
+    let rows =
+        |start| Frame { units: FrameUnits::Rows, start, end: FrameBound::CurrentRow, exclude: Exclusion::NoOthers };
     let wide = LogicalType::Decimal { precision: 38, scale: 0 };
     let calls = [
         ("row_number", WindowCall { function: WindowFunction::RowNumber, return_type: LogicalType::Int64 }),

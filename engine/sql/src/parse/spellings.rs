@@ -125,7 +125,7 @@ pub(super) fn order(query: &mut Query) {
     }
     let key = |number: usize| OrderByExpr {
         expr: Expr::value(Value::Number(number.to_string(), false)),
-        options: options.clone(),
+        options: *options,
         with_fill: None,
     };
     order_by.kind = OrderByKind::Expressions((1..=columns.len()).map(key).collect());

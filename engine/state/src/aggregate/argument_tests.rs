@@ -18,6 +18,7 @@ fn make(function: &str, types: &[LogicalType], returns: LogicalType) -> Box<dyn 
         args: Vec::new(),
         arg_types: types.to_vec(),
         distinct: false,
+        order_by: Vec::new(),
         filter: None,
         return_type: returns,
     };
@@ -119,6 +120,7 @@ fn regressions_follow_their_formulas() {
         args: Vec::new(),
         arg_types: vec![double(), double()],
         distinct: false,
+        order_by: Vec::new(),
         filter: None,
         return_type: double(),
     };
