@@ -15,7 +15,7 @@ use datafusion_expr::logical_plan::build_join_schema;
 use datafusion_expr::type_coercion::binary::comparison_coercion;
 use datafusion_expr::utils::split_conjunction_owned;
 use datafusion_expr::{
-    BinaryExpr, Cast, Expr, ExprSchemable, Extension, Join, LogicalPlan, Operator, SubqueryAlias,
+    BinaryExpr, Cast, Expr, ExprSchemable, Extension, Join, LogicalPlan, Operator, Projection, SubqueryAlias,
     UserDefinedLogicalNodeCore,
 };
 
@@ -173,6 +173,14 @@ fn unmarked(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
             Some(input) => {
                 let alias = SubqueryAlias::try_new(Arc::new(input), alias.alias.clone())?;
                 Some(LogicalPlan::SubqueryAlias(alias))
+            }
+            None => None,
+        },
+        // Names for its columns.
+        LogicalPlan::Projection(projection) => match unmarked(&projection.input)? {
+            Some(input) => {
+                let projection = Projection::try_new(projection.expr.clone(), Arc::new(input))?;
+                Some(LogicalPlan::Projection(projection))
             }
             None => None,
         },
