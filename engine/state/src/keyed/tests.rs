@@ -401,7 +401,7 @@ fn nested_keys_group_by_value_and_come_out_again() {
     for rows in [1, 7, 1000] {
         let mut table = table(&types, &calls, &MeteredPages::unmetered());
         let (mut groups, mut model) = (Groups::default(), BTreeMap::<(String, i64), i64>::new());
-        let mut random = Rng::new(11);
+        let mut random = Rng::from_seed(11);
         for round in 0..6 {
             let keys: Vec<ModelKey> = (0..rows).map(|_| Some(random.below(40) as i64).filter(|k| k % 9 != 0)).collect();
             let list = lists(&keys, round);

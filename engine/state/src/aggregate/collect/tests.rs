@@ -100,7 +100,7 @@ fn model(call: &AggregateCall, rows: &[Row], slots: u32) -> Vec<Option<Vec<Value
 }
 
 fn rows(count: usize, slots: u64) -> Vec<Row> {
-    let mut random = Rng::new(5);
+    let mut random = Rng::from_seed(5);
     (0..count)
         .map(|_| {
             let value = Some(random.below(20) as i64).filter(|v| v % 6 != 0);
