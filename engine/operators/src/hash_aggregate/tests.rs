@@ -307,7 +307,7 @@ fn states_that_do_not_fit_are_spilled() {
 #[test]
 fn lists_that_do_not_fit_are_spilled() {
     let mut numbers = Numbers::new(29);
-    let rows: Vec<Row> = (0..5_000)
+    let rows: Vec<Row> = (0..20_000)
         .map(|_| (numbers.nullable(400), None, numbers.nullable(50), None, numbers.nullable(2).map(|b| b == 1)))
         .collect();
     let ascending = ArgumentOrder { descending: false, nulls_first: false };
