@@ -30,15 +30,14 @@ const TYPES: [&str; 18] = [
     "TIMESTAMP",
 ];
 
-/// The refusal of a function that is known by name; `None` for any other.
+/// The refusal of a function that is known by name, but not as what it was called as; `None` for any other.
 pub(crate) fn planned_function(name: &str) -> Option<SqlError> {
     let lower = name.to_lowercase();
-    if is_window_function(&lower) {
+    is_window_function(&lower).then(|| {
         let error = SqlError::invalid(format!("{lower} is a window function and needs OVER"));
         let error = error.about_subject(Subject::call(name));
-        return Some(error.with_hint(format!("write {lower}(...) OVER (PARTITION BY ... ORDER BY ...)")));
-    }
-    None
+        error.with_hint(format!("write {lower}(...) OVER (PARTITION BY ... ORDER BY ...)"))
+    })
 }
 
 /// The error for a type that there is not.
