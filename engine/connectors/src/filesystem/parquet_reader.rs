@@ -7,12 +7,16 @@
 //! 3. When the current row group ends, the fetched one becomes current, unless a runtime filter that came meanwhile
 //!    leaves it out; then the next fetch begins. Filters that have come by then also leave out rows of it.
 //!
+//! A scan that awaits its runtime filters reads nothing before they have come, so that what they leave out is not fetched,
+//! decoded and passed on in vain; after [`FILTERS_WAIT_MAX`] it begins all the same.
+//!
 //! A fetch ahead that memory is refused for is tried again when nothing else is held. Refused then, it waits for memory
 //! that other holders have been asked to spill; only if there is none is the refusal final.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use flumen_core::failure::Failure;
 use flumen_core::source::{ReaderContext, ReaderStatus, RuntimeFilter};
@@ -22,11 +26,14 @@ use flumen_formats_parquet::{
     ColumnBinding, FetchBuffers, FooterCache, ParquetFile, RowGroupChunks, RowGroupPlan, RowGroupPruner,
     RowGroupReader, ScanFilter,
 };
-use flumen_io::{FileSystem, ReadFile};
+use flumen_io::{FileSystem, MonotonicTime, ReadFile};
 
 use super::split::FileSplit;
 use crate::charge::Charge;
 use crate::error::ConnectorError;
+
+/// Longest wait for runtime filters. A build side that takes longer than this is worth a few row groups read in vain.
+const FILTERS_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// What all row groups of a scan share.
 #[derive(Clone)]
@@ -36,14 +43,16 @@ pub(super) struct ParquetScan {
     pub(super) pruner: RowGroupPruner,
     /// Leaves out rows before their other columns are decoded.
     pub(super) filter: ScanFilter,
-    /// Filters that may come, by id, and the output columns they are over.
-    pub(super) runtime_filters: Vec<(u32, Vec<usize>)>,
+    /// Filters that may come, by id, and the output column each is over.
+    pub(super) runtime_filters: Vec<(u32, usize)>,
+    /// Nothing is read before they have come.
+    pub(super) awaits_filters: bool,
     pub(super) schema: SchemaRef,
     pub(super) limit: Option<u64>,
 }
 
-/// Filters that joins have published, and the output columns they are over.
-type RuntimeFilters = Arc<BTreeMap<u32, (Vec<usize>, RuntimeFilter)>>;
+/// Filters that joins have published: id and output column, since one may be over two columns.
+type RuntimeFilters = Arc<BTreeMap<(u32, usize), RuntimeFilter>>;
 
 /// An open file and where the output columns are in it.
 #[derive(Clone)]
@@ -86,6 +95,15 @@ struct Current {
     _charge: Charge,
 }
 
+/// Where the wait for runtime filters is.
+#[derive(Clone, Copy)]
+enum Wait {
+    NotBegun,
+    Until(MonotonicTime),
+    /// They have come, or were not waited for longer.
+    Over,
+}
+
 /// Reads the row groups of the splits it is given.
 pub(super) struct ParquetReader {
     scan: ParquetScan,
@@ -96,6 +114,7 @@ pub(super) struct ParquetReader {
     opened: Option<Opened>,
     buffers: FetchBuffers,
     published: RuntimeFilters,
+    wait: Wait,
     rows_left: u64,
     is_last: bool,
     has_asked: bool,
@@ -106,7 +125,9 @@ pub(super) struct ParquetReader {
 impl ParquetReader {
     pub(super) fn new(scan: ParquetScan, context: ReaderContext) -> Self {
         let rows_left = scan.limit.unwrap_or(u64::MAX);
+        let wait = if scan.awaits_filters { Wait::NotBegun } else { Wait::Over };
         Self {
+            wait,
             scan,
             context,
             splits: VecDeque::new(),
@@ -136,9 +157,27 @@ impl ParquetReader {
     }
 
     pub(super) fn runtime_filter(&mut self, filter: u32, bounds: RuntimeFilter) {
-        if let Some((_, columns)) = self.scan.runtime_filters.iter().find(|(id, _)| *id == filter) {
-            Arc::make_mut(&mut self.published).insert(filter, (columns.clone(), bounds));
+        for (_, column) in self.scan.runtime_filters.iter().filter(|(id, _)| *id == filter) {
+            Arc::make_mut(&mut self.published).insert((filter, *column), bounds.clone());
         }
+        if self.published.len() == self.scan.runtime_filters.len() {
+            self.wait = Wait::Over;
+        }
+    }
+
+    /// Whether filters are still waited for.
+    fn awaits_filters(&mut self) -> bool {
+        match self.wait {
+            Wait::Over => {}
+            Wait::NotBegun => {
+                let until = self.context.clock.now().after(FILTERS_WAIT_MAX);
+                self.wait = Wait::Until(until);
+                self.context.timers.wake_at(until, self.context.waker.clone());
+            }
+            Wait::Until(until) if self.context.clock.now() >= until => self.wait = Wait::Over,
+            Wait::Until(_) => {}
+        }
+        !matches!(self.wait, Wait::Over)
     }
 
     pub(super) fn poll_next(&mut self) -> Result<ReaderStatus, Failure> {
@@ -149,10 +188,17 @@ impl ParquetReader {
                 self.splits.clear();
                 return Ok(ReaderStatus::EndOfInput);
             }
-            self.fetch_ahead();
+            let has_work = !self.splits.is_empty();
+            let waits = has_work && self.awaits_filters();
+            if !waits {
+                self.fetch_ahead();
+            }
             if self.wants_split() {
                 self.has_asked = true;
                 return Ok(ReaderStatus::NeedsSplit);
+            }
+            if waits {
+                return Ok(ReaderStatus::Waiting);
             }
             if let Some(current) = &mut self.current {
                 if let Some(mut batch) = current.reader.next_batch()? {
@@ -261,8 +307,8 @@ impl ParquetReader {
         let schema = Arc::clone(&self.scan.schema);
         let rows = self.context.batch_rows;
         let mut reader = RowGroupReader::new(&opened.file, row_group, &opened.bindings, schema, &chunks, rows, row)?;
-        let filter = self.published.values().fold(self.scan.filter.clone(), |filter, (columns, keys)| {
-            filter.with_keys(columns, keys, &self.scan.schema)
+        let filter = self.published.iter().fold(self.scan.filter.clone(), |filter, ((_, column), keys)| {
+            filter.with_keys(*column, keys, &self.scan.schema)
         });
         reader.set_filter(&filter);
         self.current = Some(Current { reader, _charge: charge });
@@ -299,8 +345,8 @@ impl ParquetScan {
     }
 
     fn may_join(&self, opened: &Opened, row_group: usize, published: &RuntimeFilters) -> bool {
-        published.values().all(|(columns, filter)| {
-            RowGroupPruner::may_join(&opened.file, row_group, &opened.bindings, columns, filter)
+        published.iter().all(|((_, column), filter)| {
+            RowGroupPruner::may_join(&opened.file, row_group, &opened.bindings, *column, filter)
         })
     }
 }

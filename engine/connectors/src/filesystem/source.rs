@@ -258,6 +258,7 @@ impl SourceConnector for FileSource {
             pruner: RowGroupPruner::new(&spec.filters),
             filter,
             runtime_filters: spec.runtime_filters.clone(),
+            awaits_filters: spec.awaits_filters,
             schema: Arc::clone(&schema),
             limit: spec.limit,
         };
