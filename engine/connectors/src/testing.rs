@@ -33,6 +33,7 @@ pub(crate) fn source_spec(connector: &str, pairs: &[(&str, &str)], schema: Schem
         filters: Vec::new(),
         limit: None,
         runtime_filters: Vec::new(),
+        awaits_filters: false,
     }
 }
 

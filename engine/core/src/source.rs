@@ -228,13 +228,22 @@ pub trait SourceReader: Send {
     }
 }
 
-/// What a join build knows of its keys, for scans to skip data by.
+/// What a join build knows of one of its keys, for scans to skip data by.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RuntimeFilter {
-    /// Smallest key, by key column; NULL where it is not known.
-    pub min: Vec<crate::expr::Literal>,
-    /// Largest key, by key column; NULL where it is not known.
-    pub max: Vec<crate::expr::Literal>,
-    /// For a single integer key of a small span: one bit for each value from `min` on.
+    /// Smallest value; NULL if it is not known.
+    pub min: crate::expr::Literal,
+    /// Largest value; NULL if it is not known.
+    pub max: crate::expr::Literal,
+    /// For integers of a small span: one bit for each value from `min` on.
     pub bitmap: Option<Arc<[u64]>>,
+}
+
+impl RuntimeFilter {
+    /// Nothing is known: any value may match. Who waits for a filter need not wait longer.
+    #[must_use]
+    pub fn unknown() -> Self {
+        let null = || crate::expr::Literal::null(crate::types::LogicalType::Null);
+        Self { min: null(), max: null(), bitmap: None }
+    }
 }

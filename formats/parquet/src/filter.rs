@@ -126,15 +126,12 @@ impl ScanFilter {
         Self { conditions: conditions.collect() }
     }
 
-    /// The filter that also leaves out rows whose key no row of a join's build side has. `columns` are the output
-    /// columns that the keys are over. Only a single integer key is looked at.
+    /// The filter that also leaves out rows whose key no row of a join's build side has. `column` is the output column
+    /// that the key is over. Only integers are looked at.
     #[must_use]
-    pub fn with_keys(&self, columns: &[usize], filter: &RuntimeFilter, schema: &Schema) -> Self {
-        let ([column], [min], [max]) = (columns, filter.min.as_slice(), filter.max.as_slice()) else {
-            return self.clone();
-        };
+    pub fn with_keys(&self, column: usize, filter: &RuntimeFilter, schema: &Schema) -> Self {
         let is_alike = |literal: &Literal| {
-            schema.fields.get(*column).is_some_and(|field| {
+            schema.fields.get(column).is_some_and(|field| {
                 literal.data_type == field.data_type || (literal.data_type.is_integer() && field.data_type.is_integer())
             })
         };
@@ -142,12 +139,12 @@ impl ScanFilter {
             Value::Int(value) if is_alike(literal) => i64::try_from(*value).ok(),
             _ => None,
         };
-        let (Some(min), Some(max)) = (int(min), int(max)) else { return self.clone() };
+        let (Some(min), Some(max)) = (int(&filter.min), int(&filter.max)) else { return self.clone() };
         let test = Arc::new(Test::Keys(Keys { min, max, bits: filter.bitmap.clone() }));
         let mut conditions = self.conditions.to_vec();
-        match conditions.iter_mut().find(|(c, _)| c == column) {
+        match conditions.iter_mut().find(|(c, _)| *c == column) {
             Some((_, condition)) => condition.tests.push(test),
-            None => conditions.push((*column, Condition { tests: vec![test] })),
+            None => conditions.push((column, Condition { tests: vec![test] })),
         }
         Self { conditions: conditions.into() }
     }
@@ -184,13 +181,12 @@ mod tests {
         ]);
         // 100 + {0, 3, 64}.
         let bits: Arc<[u64]> = vec![1 | 1 << 3, 1].into();
-        let filter =
-            RuntimeFilter { min: vec![Literal::int64(100)], max: vec![Literal::int64(164)], bitmap: Some(bits) };
+        let filter = RuntimeFilter { min: Literal::int64(100), max: Literal::int64(164), bitmap: Some(bits) };
         let values = [Some(100), None, Some(99), Some(103), Some(104), Some(164), Some(165), Some(i64::MIN)];
         let wide: ArrayRef = Arc::new(values.into_iter().collect::<Int64Array>());
         let narrow: ArrayRef = Arc::new(values.iter().map(|v| v.map(|v| v as i32)).collect::<Int32Array>());
         for (column, array) in [(0, wide), (1, narrow)] {
-            let filter = ScanFilter::default().with_keys(&[column], &filter, &schema);
+            let filter = ScanFilter::default().with_keys(column, &filter, &schema);
             assert_eq!(filter.conditions()[0].0, column);
             assert_eq!(filter.conditions()[0].1.passing(&array), Some(vec![0, 3, 5]));
         }
@@ -198,11 +194,11 @@ mod tests {
         let array: ArrayRef = Arc::new(Int64Array::from(vec![99, 100, 164, 165]));
         let condition =
             Expr::call("gt", vec![Expr::Column(0), Expr::Literal(Literal::int64(100))], LogicalType::Boolean);
-        let both = ScanFilter::new(&[condition], &schema).with_keys(&[0], &range, &schema);
+        let both = ScanFilter::new(&[condition], &schema).with_keys(0, &range, &schema);
         assert_eq!(both.conditions().len(), 1);
         assert_eq!(both.conditions()[0].1.passing(&array), Some(vec![2]));
-        for columns in [&[2][..], &[0, 1]] {
-            assert!(ScanFilter::default().with_keys(columns, &filter, &schema).conditions().is_empty());
+        for (column, filter) in [(2, &filter), (0, &RuntimeFilter::unknown())] {
+            assert!(ScanFilter::default().with_keys(column, filter, &schema).conditions().is_empty());
         }
     }
 

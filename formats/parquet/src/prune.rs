@@ -94,22 +94,19 @@ impl RowGroupPruner {
         self.filters.iter().all(|filter| may_be_true(filter, bounds))
     }
 
-    /// Whether some row of the row group may have a key that the join build knows. `columns` are the output columns
-    /// that the filter is over.
+    /// Whether some row of the row group may have a key that the join build knows. `column` is the output column that
+    /// the filter is over.
     #[must_use]
     pub fn may_join(
         file: &ParquetFile,
         row_group: usize,
         bindings: &[ColumnBinding],
-        columns: &[usize],
+        column: usize,
         filter: &RuntimeFilter,
     ) -> bool {
-        columns.iter().enumerate().all(|(key, column)| {
-            let bounds = bounds_of(file, row_group, bindings.get(*column));
-            let (low, high) = (filter.min.get(key), filter.max.get(key));
-            let bitmap = filter.bitmap.as_deref().filter(|_| columns.len() == 1);
-            bounds.may_hold(low, high) && bitmap.is_none_or(|bits| may_be_set(bits, low, &bounds))
-        })
+        let bounds = bounds_of(file, row_group, bindings.get(column));
+        let (low, high) = (Some(&filter.min), Some(&filter.max));
+        bounds.may_hold(low, high) && filter.bitmap.as_deref().is_none_or(|bits| may_be_set(bits, low, &bounds))
     }
 }
 

@@ -232,12 +232,9 @@ fn runtime_filters_leave_out_row_groups() {
     let bytes = parquet_bytes(&all_types(40), properties(WriterVersion::PARQUET_1_0, true, 10));
     let scan = Scan::open(&bytes, None).unwrap();
     let kept = |min, max, bitmap: Option<Vec<u64>>| -> Vec<_> {
-        let filter = RuntimeFilter {
-            min: vec![Literal::int64(min)],
-            max: vec![Literal::int64(max)],
-            bitmap: bitmap.map(Arc::from),
-        };
-        (0..4).filter(|g| RowGroupPruner::may_join(&scan.file, *g, &scan.bindings, &[0], &filter)).collect()
+        let (min, max) = (Literal::int64(min), Literal::int64(max));
+        let filter = RuntimeFilter { min, max, bitmap: bitmap.map(Arc::from) };
+        (0..4).filter(|g| RowGroupPruner::may_join(&scan.file, *g, &scan.bindings, 0, &filter)).collect()
     };
     assert_eq!(kept(12, 25, None), [1, 2]);
     assert_eq!(kept(-5, -1, None), [] as [usize; 0]);

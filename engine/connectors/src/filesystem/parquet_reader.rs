@@ -10,6 +10,9 @@
 //! A piece is as many rows as can be fetched in [`PIECE_BYTES`]; most row groups are one. Below, "row group" may be a piece
 //! of one.
 //!
+//! A scan that awaits its runtime filters reads nothing before they have come, so that what they leave out is not fetched,
+//! decoded and passed on in vain; after [`FILTERS_WAIT_MAX`] it begins all the same.
+//!
 //! A fetch ahead that memory is refused for is tried again when nothing else is held. Refused then, it is tried in smaller
 //! pieces, down to [`PIECE_BYTES_MIN`], and then waits for memory that other holders have been asked to spill; only if
 //! there is none is the refusal final.
@@ -17,6 +20,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use flumen_core::failure::Failure;
 use flumen_core::source::{ReaderContext, ReaderStatus, RuntimeFilter};
@@ -26,7 +30,7 @@ use flumen_formats_parquet::{
     ColumnBinding, FetchBuffers, FooterCache, PageMap, ParquetFile, RowGroupChunks, RowGroupPlan, RowGroupPruner,
     RowGroupReader, ScanFilter,
 };
-use flumen_io::{FileSystem, ReadFile};
+use flumen_io::{FileSystem, MonotonicTime, ReadFile};
 
 use super::split::FileSplit;
 use crate::charge::Charge;
@@ -38,6 +42,8 @@ const PIECE_BYTES: usize = 16 << 20;
 const PIECES_IN_MEMORY: usize = 32;
 /// The pieces that a scan makes do with when memory is short.
 const PIECE_BYTES_MIN: usize = 256 << 10;
+/// Longest wait for runtime filters. A build side that takes longer than this is worth a few row groups read in vain.
+const FILTERS_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// What all row groups of a scan share.
 #[derive(Clone)]
@@ -47,14 +53,16 @@ pub(super) struct ParquetScan {
     pub(super) pruner: RowGroupPruner,
     /// Leaves out rows before their other columns are decoded.
     pub(super) filter: ScanFilter,
-    /// Filters that may come, by id, and the output columns they are over.
-    pub(super) runtime_filters: Vec<(u32, Vec<usize>)>,
+    /// Filters that may come, by id, and the output column each is over.
+    pub(super) runtime_filters: Vec<(u32, usize)>,
+    /// Nothing is read before they have come.
+    pub(super) awaits_filters: bool,
     pub(super) schema: SchemaRef,
     pub(super) limit: Option<u64>,
 }
 
-/// Filters that joins have published, and the output columns they are over.
-type RuntimeFilters = Arc<BTreeMap<u32, (Vec<usize>, RuntimeFilter)>>;
+/// Filters that joins have published: id and output column, since one may be over two columns.
+type RuntimeFilters = Arc<BTreeMap<(u32, usize), RuntimeFilter>>;
 
 /// An open file and where the output columns are in it.
 #[derive(Clone)]
@@ -110,6 +118,15 @@ struct Current {
     _charge: Charge,
 }
 
+/// Where the wait for runtime filters is.
+#[derive(Clone, Copy)]
+enum Wait {
+    NotBegun,
+    Until(MonotonicTime),
+    /// They have come, or were not waited for longer.
+    Over,
+}
+
 /// Reads the row groups of the splits it is given.
 pub(super) struct ParquetReader {
     scan: ParquetScan,
@@ -123,6 +140,7 @@ pub(super) struct ParquetReader {
     piece_bytes: usize,
     buffers: FetchBuffers,
     published: RuntimeFilters,
+    wait: Wait,
     rows_left: u64,
     is_last: bool,
     has_asked: bool,
@@ -134,7 +152,9 @@ impl ParquetReader {
     pub(super) fn new(scan: ParquetScan, context: ReaderContext) -> Self {
         let rows_left = scan.limit.unwrap_or(u64::MAX);
         let piece_bytes = (context.memory.limit_bytes() / PIECES_IN_MEMORY).clamp(PIECE_BYTES_MIN, PIECE_BYTES);
+        let wait = if scan.awaits_filters { Wait::NotBegun } else { Wait::Over };
         Self {
+            wait,
             scan,
             context,
             splits: VecDeque::new(),
@@ -166,9 +186,27 @@ impl ParquetReader {
     }
 
     pub(super) fn runtime_filter(&mut self, filter: u32, bounds: RuntimeFilter) {
-        if let Some((_, columns)) = self.scan.runtime_filters.iter().find(|(id, _)| *id == filter) {
-            Arc::make_mut(&mut self.published).insert(filter, (columns.clone(), bounds));
+        for (_, column) in self.scan.runtime_filters.iter().filter(|(id, _)| *id == filter) {
+            Arc::make_mut(&mut self.published).insert((filter, *column), bounds.clone());
         }
+        if self.published.len() == self.scan.runtime_filters.len() {
+            self.wait = Wait::Over;
+        }
+    }
+
+    /// Whether filters are still waited for.
+    fn awaits_filters(&mut self) -> bool {
+        match self.wait {
+            Wait::Over => {}
+            Wait::NotBegun => {
+                let until = self.context.clock.now().after(FILTERS_WAIT_MAX);
+                self.wait = Wait::Until(until);
+                self.context.timers.wake_at(until, self.context.waker.clone());
+            }
+            Wait::Until(until) if self.context.clock.now() >= until => self.wait = Wait::Over,
+            Wait::Until(_) => {}
+        }
+        !matches!(self.wait, Wait::Over)
     }
 
     pub(super) fn poll_next(&mut self) -> Result<ReaderStatus, Failure> {
@@ -179,10 +217,17 @@ impl ParquetReader {
                 self.splits.clear();
                 return Ok(ReaderStatus::EndOfInput);
             }
-            self.fetch_ahead();
+            let has_work = !self.splits.is_empty();
+            let waits = has_work && self.awaits_filters();
+            if !waits {
+                self.fetch_ahead();
+            }
             if self.wants_split() {
                 self.has_asked = true;
                 return Ok(ReaderStatus::NeedsSplit);
+            }
+            if waits {
+                return Ok(ReaderStatus::Waiting);
             }
             if let Some(current) = &mut self.current {
                 if let Some(mut batch) = current.reader.next_batch()? {
@@ -315,8 +360,8 @@ impl ParquetReader {
         let schema = Arc::clone(&self.scan.schema);
         let rows = self.context.batch_rows;
         let mut reader = RowGroupReader::new(&opened.file, row_group, &opened.bindings, schema, &chunks, rows, row)?;
-        let filter = self.published.values().fold(self.scan.filter.clone(), |filter, (columns, keys)| {
-            filter.with_keys(columns, keys, &self.scan.schema)
+        let filter = self.published.iter().fold(self.scan.filter.clone(), |filter, ((_, column), keys)| {
+            filter.with_keys(*column, keys, &self.scan.schema)
         });
         reader.set_filter(&filter);
         let end = chunks.rows().end;
@@ -363,8 +408,8 @@ impl ParquetScan {
     }
 
     fn may_join(&self, opened: &Opened, row_group: usize, published: &RuntimeFilters) -> bool {
-        published.values().all(|(columns, filter)| {
-            RowGroupPruner::may_join(&opened.file, row_group, &opened.bindings, columns, filter)
+        published.iter().all(|((_, column), filter)| {
+            RowGroupPruner::may_join(&opened.file, row_group, &opened.bindings, *column, filter)
         })
     }
 }

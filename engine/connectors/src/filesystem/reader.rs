@@ -132,15 +132,16 @@ impl Setting {
             Some(_) => ScanFilter::default(),
             None => ScanFilter::new(&filters, &schema),
         };
-        let place = |column: &usize| column - (0..*column).filter(|c| is_path(*c)).count();
-        let own = self.spec.runtime_filters.iter().filter(|(_, columns)| !columns.iter().any(|c| is_path(*c)));
-        let runtime_filters = own.map(|(id, columns)| (*id, columns.iter().map(place).collect())).collect();
+        let place = |column: usize| column - (0..column).filter(|c| is_path(*c)).count();
+        let own = self.spec.runtime_filters.iter().filter(|(_, column)| !is_path(*column));
+        let runtime_filters = own.map(|(id, column)| (*id, place(*column))).collect();
         let scan = ParquetScan {
             files: Arc::clone(&self.files),
             footers: Arc::clone(&self.footers),
             pruner: RowGroupPruner::new(&filters),
             filter,
             runtime_filters,
+            awaits_filters: self.spec.awaits_filters,
             schema,
             limit: self.spec.limit,
         };

@@ -10,7 +10,7 @@ use flumen_core::sink::{SinkConnector, WriterStatus};
 use flumen_core::source::{ReaderStatus, RuntimeFilter, SourceConnector, SplitResponse};
 use flumen_core::spec::connector::{SinkSpec, SourceSpec};
 use flumen_core::types::{Field, LogicalType, Schema};
-use flumen_io::{Fault, SimulatedFileSystem};
+use flumen_io::{Fault, SimulatedClock, SimulatedFileSystem};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 
@@ -164,10 +164,47 @@ fn row_groups_that_cannot_match_are_not_read() {
     let args = vec![Expr::Column(0), Expr::Literal(Literal::int64(139))];
     spec.filters = vec![Expr::call("lt", args, LogicalType::Boolean)];
     assert_eq!(first_rows(&source, &spec, None), [1, 40, 80, 100]);
-    spec.runtime_filters = vec![(3, vec![0])];
-    let filter = RuntimeFilter { min: vec![Literal::int64(90)], max: vec![Literal::int64(1_000)], bitmap: None };
+    spec.runtime_filters = vec![(3, 0)];
+    let filter = RuntimeFilter { min: Literal::int64(90), max: Literal::int64(1_000), bitmap: None };
     // Of the row groups that are read, rows are left out too.
     assert_eq!(first_rows(&source, &spec, Some(filter)), [90, 100]);
+}
+
+#[test]
+fn a_scan_that_awaits_filters_reads_nothing_before_they_have_come() {
+    let (_, source) = table("parquet");
+    let mut spec = source_spec("filesystem", &[("path", "/d/b.parquet")], schema());
+    spec.runtime_filters = vec![(3, 0), (4, 0), (4, 1)];
+    spec.awaits_filters = true;
+    let filter = |min, max| RuntimeFilter { min: Literal::int64(min), max: Literal::int64(max), bitmap: None };
+    let clock = Arc::new(SimulatedClock::new());
+    // With both filters, with one of them and patience, and with neither.
+    for published in [&[(3, filter(110, 150)), (4, RuntimeFilter::unknown())][..], &[(3, filter(110, 150))], &[]] {
+        let mut context = reader_context(0, 1, 8192);
+        context.clock = Arc::clone(&clock) as _;
+        let mut enumerator = source.create_enumerator(&spec, 1, None).unwrap();
+        let mut reader = source.create_reader(&spec, context).unwrap();
+        assert!(matches!(reader.poll_next().unwrap(), ReaderStatus::NeedsSplit));
+        while let SplitResponse::Assign(splits) = enumerator.request_split(SubtaskIndex(0)).unwrap() {
+            reader.add_splits(splits).unwrap();
+        }
+        reader.no_more_splits();
+        for (id, filter) in published {
+            assert!(matches!(reader.poll_next().unwrap(), ReaderStatus::Waiting));
+            reader.runtime_filter(*id, filter.clone());
+        }
+        if published.len() < 2 {
+            assert!(matches!(reader.poll_next().unwrap(), ReaderStatus::Waiting));
+            clock.advance(std::time::Duration::from_secs(1));
+        }
+        let mut numbers = Vec::new();
+        while let ReaderStatus::Batch(batch) = reader.poll_next().unwrap() {
+            numbers.extend(lines(&batch).iter().filter_map(|line| line.split('|').next()?.parse::<i64>().ok()));
+        }
+        let all: Vec<i64> = expected(100, 290).iter().filter_map(|l| l.split('|').next()?.parse().ok()).collect();
+        let wanted = |n: &i64| published.is_empty() || (110..=150).contains(n);
+        assert_eq!(numbers, all.into_iter().filter(wanted).collect::<Vec<_>>(), "{published:?}");
+    }
 }
 
 #[test]
@@ -175,9 +212,9 @@ fn a_filter_that_comes_before_the_first_split_decides_no_format() {
     for format in ["parquet", "csv", "json"] {
         let (_, source) = table(format);
         let mut spec = source_spec("filesystem", &[("path", "/d")], schema());
-        spec.runtime_filters = vec![(3, vec![0])];
+        spec.runtime_filters = vec![(3, 0)];
         // All numbers lie in it, so none may be lost; rows without one match nothing and may be.
-        let filter = RuntimeFilter { min: vec![Literal::int64(0)], max: vec![Literal::int64(300)], bitmap: None };
+        let filter = RuntimeFilter { min: Literal::int64(0), max: Literal::int64(300), bitmap: None };
         let mut enumerator = source.create_enumerator(&spec, 1, None).unwrap();
         let mut reader = source.create_reader(&spec, reader_context(0, 1, 8192)).unwrap();
         reader.runtime_filter(3, filter.clone());

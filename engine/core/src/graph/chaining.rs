@@ -9,9 +9,11 @@
 //!    outside, and contracting them cannot close a cycle.
 //! 3. Every other edge becomes a data set with a partition type.
 //! 4. [`deadlock`]: exchanges that could wait for themselves are kept in memory and on disk (HYBRID_FULL) instead.
+//! 5. [`awaited`]: scans wait for runtime filters only where these are sure to come.
 //!
 //! Linear in operators and edges but for step 4, which is linear for each ordered join that shares a producer.
 
+mod awaited;
 mod deadlock;
 #[cfg(test)]
 mod tests;
@@ -190,6 +192,7 @@ pub fn translate(graph: &StreamGraph, job: JobId, options: &TranslateOptions) ->
     let mut vertices = build_vertices(graph, &chains);
     build_exchanges(graph, &chains, options, &mut vertices);
     deadlock::keep_exchanges_that_would_deadlock(&mut vertices);
+    awaited::begin_at_once_where_filters_may_not_come(&mut vertices);
     Ok(JobGraph { version: JOB_GRAPH_VERSION, job, name: graph.name.clone(), vertices })
 }
 

@@ -25,8 +25,12 @@ pub struct SourceSpec {
     pub filters: Vec<Expr>,
     /// Rows after which the reader may stop, if nothing above needs more.
     pub limit: Option<u64>,
-    /// Runtime filters that the scan listens to: filter id and the output columns it is over.
-    pub runtime_filters: Vec<(u32, Vec<usize>)>,
+    /// Runtime filters that the scan listens to: filter id and the output column it is over.
+    pub runtime_filters: Vec<(u32, usize)>,
+    /// The scan begins when they have come. They do come if it may read nothing before, which the translation to a job
+    /// graph sees to; a reader gives up after a while all the same.
+    #[serde(default)]
+    pub awaits_filters: bool,
 }
 
 impl OperatorPayload for SourceSpec {

@@ -182,8 +182,10 @@ pub struct HashJoinSpec {
     pub null_equals_null: bool,
     /// No two build rows share a key, as the planner knows.
     pub build_unique: bool,
-    /// Runtime filter that the build side publishes when it is complete, by the id that scans refer to.
-    pub runtime_filter: Option<u32>,
+    /// Runtime filters that the build side publishes when it is complete: the id that scans refer to, and which of the
+    /// keys it is of.
+    #[serde(default)]
+    pub runtime_filters: Vec<(u32, usize)>,
     /// NOT IN with its NULLs (anti join, one key, no filter): nothing comes out if the build side has a NULL key, and a
     /// probe row with a NULL key only if the build side is empty. Every subtask must have the whole build side.
     #[serde(default)]

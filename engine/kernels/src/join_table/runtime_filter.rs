@@ -11,43 +11,45 @@ use crate::carrier::{ByteRows, Carrier, carrier};
 use crate::error::KernelError;
 use crate::gather::flatten;
 
-/// Longest span with a bitmap, in values: half a megabyte.
-const BITMAP_SPAN: u64 = 1 << 22;
+/// Longest span with a bitmap, in values, whatever the number of rows: a megabyte.
+const BITMAP_SPAN: u64 = 1 << 23;
+/// Longest span that has one if a row in [`BITMAP_ROW_VALUES`] values is there: 8 MiB.
+const BITMAP_SPAN_MAX: u64 = 1 << 26;
+const BITMAP_ROW_VALUES: u64 = 512;
 
 impl JoinTable {
-    /// Bounds of the key columns, and which values of a single integer key with a small span occur. A bound that is
-    /// not known is NULL. `None` if nothing can be said: no row can match, or NULL matches NULL.
+    /// Bounds of a key, and which values occur if they are integers of a small span. Rows with a NULL in another key
+    /// count. Nothing is known if no row can match, or NULL matches NULL.
     ///
     /// # Errors
     /// [`KernelError::Column`] if a dictionary key cannot be flattened.
-    pub fn runtime_filter(&self) -> Result<Option<RuntimeFilter>, KernelError> {
+    pub fn runtime_filter(&self, key: usize) -> Result<RuntimeFilter, KernelError> {
         let allows_null = self.nulls == crate::compare::NullEquality::NullsEqual;
         if self.matchable_rows == 0 || allows_null {
-            return Ok(None);
+            return Ok(RuntimeFilter::unknown());
         }
-        let mut filter = RuntimeFilter { min: Vec::new(), max: Vec::new(), bitmap: None };
-        for (key, column) in self.key_columns.iter().enumerate() {
-            let data_type = &self.batch.schema().fields[*column].data_type;
-            let array = flatten(self.key_column(key).array())?;
-            let (min, max) = bounds(&array, data_type);
-            filter.min.push(min);
-            filter.max.push(max);
-            if self.key_columns.len() == 1
-                && let Some(keys) = IntegerKeys::of(&array)?
-                && let Some((min, span)) = keys.span()
-                && span <= BITMAP_SPAN
-            {
-                let mut bitmap = vec![0u64; span.div_ceil(64) as usize];
-                let is_valid = |row: &usize| keys.nulls.as_ref().is_none_or(|n| n.is_valid(*row));
-                for row in (0..keys.values.len()).filter(is_valid) {
-                    let bit = keys.values[row].wrapping_sub(min) as u64;
-                    bitmap[bit as usize / 64] |= 1 << (bit % 64);
-                }
-                filter.bitmap = Some(bitmap.into());
+        let data_type = &self.batch.schema().fields[self.key_columns[key]].data_type;
+        let array = flatten(self.key_column(key).array())?;
+        let (min, max) = bounds(&array, data_type);
+        let mut filter = RuntimeFilter { min, max, bitmap: None };
+        if let Some(keys) = IntegerKeys::of(&array)?
+            && let Some((min, span)) = keys.span()
+            && span <= bitmap_span_max(keys.values.len())
+        {
+            let mut bitmap = vec![0u64; span.div_ceil(64) as usize];
+            let is_valid = |row: &usize| keys.nulls.as_ref().is_none_or(|n| n.is_valid(*row));
+            for row in (0..keys.values.len()).filter(is_valid) {
+                let bit = keys.values[row].wrapping_sub(min) as u64;
+                bitmap[bit as usize / 64] |= 1 << (bit % 64);
             }
+            filter.bitmap = Some(bitmap.into());
         }
-        Ok(Some(filter))
+        Ok(filter)
     }
+}
+
+fn bitmap_span_max(rows: usize) -> u64 {
+    (rows as u64).saturating_mul(BITMAP_ROW_VALUES).clamp(BITMAP_SPAN, BITMAP_SPAN_MAX)
 }
 
 /// Least and greatest value, or NULL where the type has no such bounds here.

@@ -6,6 +6,7 @@ use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, Decimal128Array, DictionaryArray, Int32Array, Int64Array, StringViewArray, UInt64Array};
 use flumen_core::batch::Selection;
 use flumen_core::expr::{Literal, Value};
+use flumen_core::source::RuntimeFilter;
 use flumen_core::types::{Field, LogicalType, Schema};
 use proptest::prelude::*;
 
@@ -185,17 +186,20 @@ fn a_hot_key_comes_in_pieces() {
 
 #[test]
 fn filters_say_what_the_build_side_holds() {
-    let filter = |rows: &[Row], keys: &[usize]| {
-        JoinTable::build(&batch(rows), keys.to_vec(), JoinTableOptions::default()).unwrap().runtime_filter().unwrap()
+    let filter = |rows: &[Row], keys: &[usize], key: usize| {
+        JoinTable::build(&batch(rows), keys.to_vec(), JoinTableOptions::default()).unwrap().runtime_filter(key).unwrap()
     };
     let rows = [(Some(10), Some("m")), (None, Some("z")), (Some(75), None), (Some(12), Some("b"))];
-    let both = filter(&rows, &[0]).unwrap();
-    assert_eq!((&both.min[..], &both.max[..]), (&[Literal::int64(10)][..], &[Literal::int64(75)][..]));
-    assert_eq!(both.bitmap.unwrap().as_ref(), [0b101, 0b10]);
-    let texts = filter(&rows, &[0, 1]).unwrap();
-    assert_eq!(texts.min[1], Literal::utf8("b"));
-    assert_eq!(texts.max[1].value, Value::Utf8("z".into()));
+    // Alone or beside another key.
+    for keys in [&[0][..], &[0, 1]] {
+        let numbers = filter(&rows, keys, 0);
+        assert_eq!((numbers.min, numbers.max), (Literal::int64(10), Literal::int64(75)));
+        assert_eq!(numbers.bitmap.unwrap().as_ref(), [0b101, 0b10]);
+    }
+    let texts = filter(&rows, &[0, 1], 1);
+    assert_eq!(texts.min, Literal::utf8("b"));
+    assert_eq!(texts.max.value, Value::Utf8("z".into()));
     assert_eq!(texts.bitmap, None);
-    assert_eq!(filter(&[(None, None)], &[0]), None);
-    assert_eq!(filter(&[], &[0]), None);
+    assert_eq!(filter(&[(None, None)], &[0], 0), RuntimeFilter::unknown());
+    assert_eq!(filter(&[], &[0], 0), RuntimeFilter::unknown());
 }

@@ -221,9 +221,10 @@ pub trait Operator: Send {
         let _ = (filter, bounds);
     }
 
-    /// For joins: the runtime filter that became ready, taken once; the driver sends it to the scans.
-    fn take_runtime_filter(&mut self) -> Option<(u32, RuntimeFilter)> {
-        None
+    /// For joins: the runtime filters that became ready, taken once; the driver sends them to the scans, which may wait
+    /// for them: each that the spec names comes, whatever happens to the build side.
+    fn take_runtime_filters(&mut self) -> Vec<(u32, RuntimeFilter)> {
+        Vec::new()
     }
 
     /// For sinks: what the last snapshot prepared, to be committed when the checkpoint completes.

@@ -29,8 +29,9 @@
 //! A build side that memory does not hold is spilled by radix partition, with the probe rows that follow ([`spill`]);
 //! then rows come out partition by partition.
 //!
-//! A runtime filter is published once the build side is complete (not for left, anti, mark and full joins, which need
-//! probe rows without a partner; and a spilled build side has no table to ask).
+//! Runtime filters, one of each key that a scan asks about, are published once the build side is complete (not for left,
+//! anti, mark and full joins, which need probe rows without a partner; a spilled build side has no table to ask and says
+//! that it knows nothing, since somebody may be waiting).
 //!
 //! It is an operator of bounded queries: in the middle of its work it has no snapshot and says so.
 //!
@@ -170,8 +171,8 @@ impl OperatorFactory for Factory {
                 Arc::clone(output),
                 context.batch_rows,
             ),
-            filter_id: payload.runtime_filter.filter(|_| needs_partner(payload.kind)),
-            published: None,
+            filters: if needs_partner(payload.kind) { payload.runtime_filters } else { Vec::new() },
+            published: Vec::new(),
             unmatched: None,
             has_ended: false,
         }))
@@ -225,8 +226,9 @@ struct HashJoin {
     probe_schema: SchemaRef,
     context: OperatorContext,
     probe: Probe,
-    filter_id: Option<u32>,
-    published: Option<(u32, RuntimeFilter)>,
+    /// Runtime filters that are to be published: id and key.
+    filters: Vec<(u32, usize)>,
+    published: Vec<(u32, RuntimeFilter)>,
     /// When build rows come out and both sides have been read: the one to look at next.
     unmatched: Option<usize>,
     /// Both sides have been read.
@@ -280,6 +282,8 @@ impl HashJoin {
 
     /// The build side has ended.
     fn build(&mut self) -> Result<(), Failure> {
+        // Until there is a table to ask.
+        self.published = self.filters.iter().map(|(id, _)| (*id, RuntimeFilter::unknown())).collect();
         if let Some(spilled) = &mut self.spilled {
             return spilled.end_build();
         }
@@ -298,8 +302,8 @@ impl HashJoin {
         self.rows = Vec::new();
         let table = JoinTable::build(&all, self.build_keys.clone(), self.options)?;
         drop(all);
-        if let Some(id) = self.filter_id {
-            self.published = table.runtime_filter()?.map(|filter| (id, filter));
+        for (published, (_, key)) in self.published.iter_mut().zip(&self.filters) {
+            published.1 = table.runtime_filter(*key)?;
         }
         self.probe.begin(&table)?;
         if self.charge.set(table.memory_size()).is_err() {
@@ -497,7 +501,7 @@ impl Operator for HashJoin {
         }
     }
 
-    fn take_runtime_filter(&mut self) -> Option<(u32, RuntimeFilter)> {
-        self.published.take()
+    fn take_runtime_filters(&mut self) -> Vec<(u32, RuntimeFilter)> {
+        std::mem::take(&mut self.published)
     }
 }

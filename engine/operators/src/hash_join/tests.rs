@@ -52,7 +52,7 @@ pub(super) fn payload(kind: JoinKind, keys: &[usize]) -> HashJoinSpec {
         projection: None,
         null_equals_null: false,
         build_unique: false,
-        runtime_filter: Some(7),
+        runtime_filters: (0..keys.len()).map(|key| (7 + key as u32, key)).collect(),
         null_aware: false,
         build_count: None,
     }
@@ -369,15 +369,38 @@ fn the_build_side_is_read_first_and_tells_the_scans() {
     let mut join = Instance::alone(&spec(&payload(JoinKind::Inner, &[0])));
     assert_eq!(join.operator.input_selection(), InputSelection::Only(0));
     join.batch(0, rows_batch("b", &[(Some(5), None, None), (None, None, None), (Some(9), None, None)])).unwrap();
-    assert!(join.operator.take_runtime_filter().is_none());
+    assert!(join.operator.take_runtime_filters().is_empty());
     join.end_of_input(0).unwrap();
     assert_eq!(join.operator.input_selection(), InputSelection::Only(1));
     assert!(!join.operator.is_satisfied());
-    let (id, filter) = join.operator.take_runtime_filter().unwrap();
-    assert_eq!((id, filter.min.len()), (7, 1));
-    assert_eq!(filter.min[0], flumen_core::expr::Literal::int64(5));
-    assert_eq!(filter.max[0], flumen_core::expr::Literal::int64(9));
-    assert!(join.operator.take_runtime_filter().is_none(), "it is taken once");
+    let published = join.operator.take_runtime_filters();
+    let [(7, filter)] = published.as_slice() else { panic!("{published:?}") };
+    assert_eq!(filter.min, flumen_core::expr::Literal::int64(5));
+    assert_eq!(filter.max, flumen_core::expr::Literal::int64(9));
+    assert!(join.operator.take_runtime_filters().is_empty(), "they are taken once");
+}
+
+#[test]
+fn each_key_has_a_filter_of_its_own() {
+    let mut payload = payload(JoinKind::LeftSemi, &[0, 1, 2]);
+    payload.runtime_filters = vec![(4, 2), (9, 0)];
+    let mut join = Instance::alone(&spec(&payload));
+    let rows = [(Some(5), Some("x".into()), Some(1)), (Some(9), Some("y".into()), Some(-1)), (None, None, Some(77))];
+    join.batch(0, rows_batch("b", &rows)).unwrap();
+    join.end_of_input(0).unwrap();
+    let ends: Vec<_> =
+        join.operator.take_runtime_filters().into_iter().map(|(id, f)| (id, f.min.value, f.max.value)).collect();
+    let int = flumen_core::expr::Value::Int;
+    // A row that matches nothing for its NULLs may count.
+    assert_eq!(ends, [(4, int(-1), int(77)), (9, int(5), int(9))]);
+}
+
+#[test]
+fn who_waits_for_a_filter_hears_of_an_empty_build_side_too() {
+    let mut join = Instance::alone(&spec(&payload(JoinKind::LeftSemi, &[0, 2])));
+    join.end_of_input(0).unwrap();
+    let unknown = flumen_core::source::RuntimeFilter::unknown();
+    assert_eq!(join.operator.take_runtime_filters(), [(7, unknown.clone()), (8, unknown)]);
 }
 
 #[test]
@@ -386,7 +409,7 @@ fn kinds_that_need_rows_without_partners_publish_no_filter() {
         let mut join = Instance::alone(&spec(&payload(kind, &[0])));
         join.batch(0, rows_batch("b", &[(Some(5), None, None)])).unwrap();
         join.end_of_input(0).unwrap();
-        assert!(join.operator.take_runtime_filter().is_none());
+        assert!(join.operator.take_runtime_filters().is_empty());
     }
 }
 

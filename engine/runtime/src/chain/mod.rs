@@ -283,7 +283,7 @@ impl OperatorChain {
 
     /// Runtime filters that became ready.
     pub fn take_runtime_filters(&mut self) -> Vec<(u32, RuntimeFilter)> {
-        self.links.iter_mut().filter_map(|l| l.operator.take_runtime_filter()).collect()
+        self.links.iter_mut().flat_map(|l| l.operator.take_runtime_filters()).collect()
     }
 
     /// Passes on that the arbiter has asked for memory; each operator knows whether it was meant. Also in the middle of

@@ -58,7 +58,7 @@ pub(super) fn deploy(shared: &Arc<Shared>, descriptor: TaskDeploymentDescriptor)
         let (mailbox, started) = Task::new(setup, waker.clone());
         if let Some(shared) = weak.upgrade() {
             let entry = TaskEntry { mailbox: mailbox.clone(), metrics: entry_metrics, requests: HashMap::new() };
-            shared.tasks.lock().live.insert(attempt, entry);
+            shared.tasks.lock().begin(attempt, entry);
             shared.report(attempt, ExecutionState::Initializing, None);
             open(&shared, Opening { descriptor, task, options, budgets, writers, metrics, waker, mailbox });
         }

@@ -14,7 +14,7 @@ use flumen_gateway::{
 use flumen_state::OperatorSnapshot;
 
 use super::{SnapshotTask, WeakShared};
-use crate::task::{Mail, TaskHooks};
+use crate::task::TaskHooks;
 
 pub(super) struct Hooks {
     pub(super) shared: WeakShared,
@@ -110,11 +110,7 @@ impl TaskHooks for Hooks {
     fn publish_filter(&self, filter: u32, bounds: RuntimeFilter) {
         // Filters reach the tasks of this process; over a cluster they will go by the JobMaster.
         let Some(shared) = self.shared.upgrade() else { return };
-        for (attempt, entry) in &shared.tasks.lock().live {
-            if attempt.job == self.task.attempt.job {
-                entry.mailbox.send(Mail::RuntimeFilter(filter, bounds.clone()));
-            }
-        }
+        shared.tasks.lock().publish(self.task.attempt.job, filter, &bounds);
     }
 }
 

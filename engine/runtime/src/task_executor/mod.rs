@@ -20,6 +20,7 @@ use std::sync::{Arc, Weak};
 use flumen_core::failure::Failure;
 use flumen_core::ids::{CheckpointId, ExecutionAttemptId, JobId, OperatorUid};
 use flumen_core::key_group::KeyGroupRange;
+use flumen_core::source::RuntimeFilter;
 use flumen_core::waiting::{BlockingExecutor, TimerService};
 use flumen_gateway::{
     Envelope, ExecutionState, FailureReport, JobMasterGateway, JobMasterMessage, RestoreDescriptor, StateHandle,
@@ -129,11 +130,36 @@ struct TaskEntry {
 #[derive(Default)]
 struct Tasks {
     live: BTreeMap<ExecutionAttemptId, TaskEntry>,
+    /// What joins have published, for tasks that are submitted later: a build side may be complete before the last task
+    /// of its job is there.
+    filters: BTreeMap<JobId, Vec<(u32, RuntimeFilter)>>,
     /// Submitted at some time: a repeated submission is ignored.
     known: HashSet<ExecutionAttemptId>,
     /// Counters of tasks that are over, kept for the jobs that ended last.
     finished: BTreeMap<ExecutionAttemptId, Vec<(OperatorUid, String, Arc<OperatorMetrics>)>>,
     forgotten: VecDeque<JobId>,
+}
+
+impl Tasks {
+    fn begin(&mut self, attempt: ExecutionAttemptId, entry: TaskEntry) {
+        if attempt.attempt.0 > 0 {
+            // What is tried again may give other rows than those that the filters were made of.
+            self.filters.remove(&attempt.job);
+        }
+        for (id, filter) in self.filters.get(&attempt.job).into_iter().flatten() {
+            entry.mailbox.send(Mail::RuntimeFilter(*id, filter.clone()));
+        }
+        self.live.insert(attempt, entry);
+    }
+
+    fn publish(&mut self, job: JobId, id: u32, filter: &RuntimeFilter) {
+        let published = self.filters.entry(job).or_default();
+        published.retain(|(known, _)| *known != id);
+        published.push((id, filter.clone()));
+        for (_, entry) in self.live.iter().filter(|(attempt, _)| attempt.job == job) {
+            entry.mailbox.send(Mail::RuntimeFilter(id, filter.clone()));
+        }
+    }
 }
 
 /// Ended jobs whose counters are kept.
@@ -183,6 +209,7 @@ impl TaskExecutor {
         self.shared.inbox.lock().forget(job);
         let mut tasks = self.shared.tasks.lock();
         tasks.known.retain(|a| a.job != job);
+        tasks.filters.remove(&job);
         tasks.forgotten.push_back(job);
         if tasks.forgotten.len() > ENDED_JOBS_KEPT
             && let Some(oldest) = tasks.forgotten.pop_front()

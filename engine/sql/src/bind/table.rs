@@ -40,6 +40,7 @@ impl ConnectedTable {
             filters: Vec::new(),
             limit: None,
             runtime_filters: Vec::new(),
+            awaits_filters: false,
         }
     }
 

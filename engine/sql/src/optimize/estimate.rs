@@ -6,10 +6,11 @@
 
 use datafusion_common::{Column, JoinType, ScalarValue};
 use datafusion_expr::utils::{conjunction, split_conjunction};
-use datafusion_expr::{BinaryExpr, Expr, FetchType, Join, LogicalPlan, Operator, SkipType};
+use datafusion_expr::{BinaryExpr, Expr, FetchType, Join, LogicalPlan, Operator, SkipType, TableSource};
 use flumen_core::expr::Value;
 use flumen_core::source::ColumnStatistics;
 
+use super::shared;
 use crate::bind::table::ConnectedTable;
 
 /// Rows of a table that says nothing.
@@ -27,6 +28,9 @@ pub(crate) const ITEMS: f64 = 4.0;
 pub(crate) fn rows(plan: &LogicalPlan) -> f64 {
     match plan {
         LogicalPlan::TableScan(scan) => {
+            if let Some(part) = shared::part_of(scan) {
+                return part.rows;
+            }
             let all = scan
                 .source
                 .downcast_ref::<ConnectedTable>()
@@ -172,6 +176,11 @@ fn column_distinct(statistics: &ColumnStatistics, table_rows: f64) -> f64 {
 fn column_statistics(plan: &LogicalPlan, column: &Column) -> Option<(ColumnStatistics, f64)> {
     match plan {
         LogicalPlan::TableScan(scan) => {
+            if let Some(part) = shared::part_of(scan) {
+                let index = part.schema().index_of(&column.name).ok()?;
+                let (qualifier, field) = part.plan.schema().qualified_field(index);
+                return column_statistics(&part.plan, &Column::new(qualifier.cloned(), field.name()));
+            }
             let table = scan.source.downcast_ref::<ConnectedTable>()?;
             // A column that only a filter of the scan reads is not among those that come out.
             if column.relation.as_ref().is_some_and(|relation| *relation != scan.table_name) {

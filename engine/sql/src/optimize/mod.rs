@@ -15,6 +15,7 @@ mod lateral_unnest;
 mod merged_columns;
 mod ordered_set;
 mod push_down;
+pub(crate) mod shared;
 mod subquery;
 
 use std::sync::{Arc, LazyLock};
@@ -105,5 +106,5 @@ pub(crate) fn optimize(plan: LogicalPlan, now_ms: Option<i64>) -> Result<Logical
     plan = if rest.transformed { SHAPE.optimize(rest.data, &context, |_, _| {})? } else { rest.data };
     let once = OptimizerContext::new_with_config_options(Arc::clone(&CONFIG)).with_max_passes(1);
     let plan = ORDER.optimize(plan, &once, |_, _| {})?;
-    PRUNE.optimize(plan, &context, |_, _| {})
+    shared::share(plan, |plan| PRUNE.optimize(plan, &context, |_, _| {}))
 }

@@ -4,6 +4,7 @@
 //! operator does. The same statement gives the same uids; a changed operator gets another one, so that state is never
 //! read by an operator that means something else.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use flumen_core::graph::stream_graph::ChangelogMode;
@@ -27,15 +28,27 @@ const MEMORY_MAX_BYTES: f64 = 8.0 * 1024.0 * 1024.0 * 1024.0;
 /// The graph of a plan.
 pub(crate) fn emit(root: &Node, name: &str) -> StreamGraph {
     let mut graph = StreamGraph { name: name.to_owned(), ..StreamGraph::default() };
-    emit_node(root, &mut graph);
+    emit_node(root, &mut graph, &mut HashMap::new());
     graph
 }
 
 /// What stands for a node in the graph: one operator, or for a union several with the ways from them.
 type Outputs = Vec<(StreamNodeId, Option<Partitioner>, bool)>;
 
-fn emit_node(node: &Node, graph: &mut StreamGraph) -> Outputs {
-    let inputs: Vec<(Outputs, &Input)> = node.inputs.iter().map(|i| (emit_node(&i.node, graph), i)).collect();
+/// `shared` has what stands for the shared parts emitted so far.
+fn emit_node(node: &Node, graph: &mut StreamGraph, shared: &mut HashMap<usize, Outputs>) -> Outputs {
+    if let Op::Shared { id } = node.op
+        && let Some(outputs) = shared.get(&id)
+    {
+        return outputs.clone();
+    }
+    let mut inputs: Vec<(Outputs, &Input)> =
+        node.inputs.iter().map(|i| (emit_node(&i.node, graph, shared), i)).collect();
+    if let Op::Shared { id } = node.op {
+        let outputs = inputs.pop().map_or_else(Vec::new, |(outputs, _)| outputs);
+        shared.insert(id, outputs.clone());
+        return outputs;
+    }
     if let Op::Union = node.op {
         return inputs
             .into_iter()
@@ -88,6 +101,7 @@ fn operator_spec(node: &Node) -> OperatorSpec {
                 filters: Vec::new(),
                 limit: None,
                 runtime_filters: Vec::new(),
+                awaits_filters: false,
             };
             OperatorSpec::new(&spec, inputs, output)
         }
@@ -156,7 +170,9 @@ fn operator_spec(node: &Node) -> OperatorSpec {
         }
         Op::Limit(spec) => OperatorSpec::new(spec, inputs, output),
         Op::Sink { spec, .. } => OperatorSpec::new(spec, inputs, None),
-        Op::Union | Op::Windowed { .. } => unreachable!("unions are edges, and windows were taken in or refused"),
+        Op::Union | Op::Shared { .. } | Op::Windowed { .. } => {
+            unreachable!("unions and shared parts are edges, and windows were taken in or refused")
+        }
     }
 }
 

@@ -14,11 +14,19 @@ mod window;
 /// The whole tree.
 pub(crate) fn explain(root: &Node) -> String {
     let mut text = String::new();
-    write_node(root, None, "", "", &mut text);
+    write_node(root, None, "", "", &mut Vec::new(), &mut text);
     text
 }
 
-fn write_node(node: &Node, via: Option<(&Partitioner, &Node)>, head: &str, indent: &str, text: &mut String) {
+/// `shown` are the shared parts that stand further up.
+fn write_node(
+    node: &Node,
+    via: Option<(&Partitioner, &Node)>,
+    head: &str,
+    indent: &str,
+    shown: &mut Vec<usize>,
+    text: &mut String,
+) {
     let mut line = format!("{head}{}", describe(node));
     if !matches!(node.op, Op::Sink { .. }) {
         let _ = write!(line, "  rows~{}", rows_text(node));
@@ -36,6 +44,13 @@ fn write_node(node: &Node, via: Option<(&Partitioner, &Node)>, head: &str, inden
         let _ = write!(line, "  -> {}", partitioner_text(partitioner, &producer.schema));
     }
     text.push_str(&line);
+    if let Op::Shared { id } = node.op {
+        if shown.contains(&id) {
+            text.push_str("  as above\n");
+            return;
+        }
+        shown.push(id);
+    }
     text.push('\n');
     let last = node.inputs.len().saturating_sub(1);
     for (index, input) in node.inputs.iter().enumerate() {
@@ -46,7 +61,8 @@ fn write_node(node: &Node, via: Option<(&Partitioner, &Node)>, head: &str, inden
             _ => "",
         };
         let head = format!("{indent}{branch}{role}");
-        write_node(&input.node, Some((&input.partitioner, &input.node)), &head, &format!("{indent}{below}"), text);
+        let via = Some((&input.partitioner, &input.node));
+        write_node(&input.node, via, &head, &format!("{indent}{below}"), shown, text);
     }
 }
 
@@ -102,6 +118,7 @@ pub(crate) fn title(node: &Node) -> String {
         Op::Sort(_) => "Sort".to_owned(),
         Op::Limit(_) => "Limit".to_owned(),
         Op::Union => "Union".to_owned(),
+        Op::Shared { id } => format!("Shared #{id}"),
         Op::Sink { table: Some(table), .. } => format!("Sink: {table}"),
         Op::Sink { spec, .. } => format!("Sink: {}", spec.connector),
     }
@@ -149,8 +166,8 @@ fn describe(node: &Node) -> String {
                     let _ = write!(text, " {label} ({})", cut(filters.join(" AND ")));
                 }
             }
-            for (id, columns) in &spec.runtime_filters {
-                let _ = write!(text, " runtime filter #{id} on [{}]", names_of(columns, &node.schema));
+            for (id, column) in &spec.runtime_filters {
+                let _ = write!(text, " runtime filter #{id} on [{}]", names_of(&[*column], &node.schema));
             }
             if let Some(limit) = spec.limit {
                 let _ = write!(text, " limit {limit}");
@@ -226,7 +243,7 @@ fn describe(node: &Node) -> String {
             if spec.build_unique {
                 text.push_str(" build unique");
             }
-            if let Some(id) = spec.runtime_filter {
+            for (id, _) in &spec.runtime_filters {
                 let _ = write!(text, " publishes #{id}");
             }
             text
@@ -260,7 +277,7 @@ fn describe(node: &Node) -> String {
             limit_text(spec.offset, spec.fetch, &mut text);
             text
         }
-        Op::Union | Op::Sink { .. } => title,
+        Op::Union | Op::Shared { .. } | Op::Sink { .. } => title,
     }
 }
 

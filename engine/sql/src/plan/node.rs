@@ -55,6 +55,10 @@ pub(crate) enum Op {
     Limit(LimitSpec),
     /// Several inputs as one; not an operator but several edges.
     Union,
+    /// What several consumers read: each has a copy of the node, whose operators are emitted once.
+    Shared {
+        id: usize,
+    },
     Sink {
         spec: SinkSpec,
         table: Option<String>,

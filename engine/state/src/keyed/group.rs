@@ -8,6 +8,8 @@
 //!    inserted if they are new.
 //! 4. Slots of representatives are spread to their rows.
 //!
+//! Dense keys of one word need no directory ([`super::direct`]).
+//!
 //! What a row touches: with few groups one entry of an array; else one word of the directory and one row of key words,
 //! each a cache line from memory once the groups outgrow the caches. Nanoseconds are for the micro benchmarks to say.
 
@@ -197,6 +199,9 @@ impl KeyedTable {
         scratch: &mut Scratch,
     ) -> Result<()> {
         let count = rows.len();
+        if self.lookup_direct(keys, hashes, rows, groups, scratch)? {
+            return self.reserve_accumulators();
+        }
         self.directory.expect(self.expected_groups)?;
         let candidates = &mut scratch.candidates;
         candidates.clear();
@@ -244,6 +249,48 @@ impl KeyedTable {
         scratch.codes = open;
         result?;
         self.reserve_accumulators()
+    }
+
+    /// As [`Self::lookup`], by the keys themselves; `false` if these, or those before, are not dense enough for that.
+    fn lookup_direct(
+        &mut self,
+        keys: &EncodedKeys<'_>,
+        hashes: &[u64],
+        rows: Rows<'_>,
+        groups: &mut Groups,
+        scratch: &mut Scratch,
+    ) -> Result<bool> {
+        let Some(direct) = &mut self.direct else { return Ok(false) };
+        let (mut low, mut high) = (u64::MAX, 0);
+        for &word in &keys.words {
+            low = low.min(word);
+            high = high.max(word);
+        }
+        if !keys.nulls.is_empty() || low > high || !direct.cover(low, high, self.slots as usize + keys.words.len()) {
+            self.leave_direct()?;
+            return Ok(false);
+        }
+        let slots = &mut scratch.representative_slots;
+        slots.clear();
+        slots.extend(keys.words.iter().map(|word| direct.get(*word).wrapping_sub(1)));
+        for i in 0..slots.len() {
+            if slots[i] != u32::MAX {
+                continue;
+            }
+            // It may be the key of a row before.
+            let known = self.direct.as_ref().map_or(0, |direct| direct.get(keys.words[i]));
+            slots[i] = match known.checked_sub(1) {
+                Some(slot) => slot,
+                None => {
+                    let row = rows.row(i);
+                    let slot = self.insert(hashes[row], keys, i, row)?;
+                    groups.new_slots.push(slot);
+                    groups.new_rows.push(row as u32);
+                    slot
+                }
+            };
+        }
+        Ok(true)
     }
 
     fn insert_missing(

@@ -5,13 +5,14 @@
 //! batch. There is no lookup, allocation or virtual call for a single row.
 //!
 //! Parts: keys as rows of words in pages ([`layout`](self), one cache line per compare), the hash of each key (for key
-//! groups at snapshots and for output), a directory of tagged words in sub-tables of at most 2 MiB that split, and the
-//! accumulators. One thread writes; a snapshot (see [`KeyedTable::snapshot`]) shares pages with it and is read on any
+//! groups at snapshots and for output), a directory of tagged words in sub-tables of at most 2 MiB that split, or for dense
+//! keys of one word an array of slots, and the accumulators. One thread writes; a snapshot (see [`KeyedTable::snapshot`]) shares pages with it and is read on any
 //! other thread.
 //!
 //! Cost: 16 bytes of key and hash and about 13 of directory for a group with a key of at most 8 bytes, before
 //! accumulators.
 
+mod direct;
 mod directory;
 mod group;
 mod layout;

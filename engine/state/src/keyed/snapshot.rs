@@ -27,6 +27,7 @@ impl KeyedTable {
             keys: self.keys.freeze(),
             hashes: self.hashes.freeze(),
             directory: Directory::new(Arc::clone(&self.pages)),
+            direct: None,
             accumulators: self.accumulators.iter_mut().map(|a| a.freeze()).collect(),
             slots: self.slots,
             free: Vec::new(),

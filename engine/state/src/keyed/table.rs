@@ -6,6 +6,7 @@ use arrow_array::ArrayRef;
 use flumen_core::batch::{Batch, Column, KeyHashes};
 use flumen_core::types::{Field, Schema, SchemaRef};
 
+use super::direct::Direct;
 use super::directory::{Directory, SLOTS_MAX};
 use super::group::Groups;
 use super::layout::EncodedKeys;
@@ -18,6 +19,8 @@ use crate::pages::{PageSource, SlotColumn};
 pub struct KeyedTable {
     pub(super) keys: KeyStore,
     pub(super) hashes: SlotColumn<u64>,
+    /// Slots by key, while there is one; then there is nothing in the directory.
+    pub(super) direct: Option<Direct>,
     pub(super) directory: Directory,
     pub(super) accumulators: Vec<Box<dyn Accumulator>>,
     /// Slots that were ever used; all below have memory.
@@ -40,8 +43,10 @@ impl KeyedTable {
         accumulators: Vec<Box<dyn Accumulator>>,
         pages: Arc<dyn PageSource>,
     ) -> Result<Self> {
+        let keys = KeyStore::new(key_fields, &pages)?;
         Ok(Self {
-            keys: KeyStore::new(key_fields, &pages)?,
+            direct: Self::new_direct(&keys, &pages),
+            keys,
             hashes: SlotColumn::new(Arc::clone(&pages)),
             directory: Directory::new(Arc::clone(&pages)),
             accumulators,
@@ -51,6 +56,31 @@ impl KeyedTable {
             expected_groups: 0,
             pages,
         })
+    }
+
+    fn new_direct(keys: &KeyStore, pages: &Arc<dyn PageSource>) -> Option<Direct> {
+        let has_one_word = keys.layout.plain_words.len() == 1 && keys.layout.words == 1;
+        (has_one_word && !keys.layout.fields.is_empty()).then(|| Direct::new(Arc::clone(pages)))
+    }
+
+    /// Finds groups by their hashes from now on.
+    ///
+    /// # Errors
+    /// If memory for the directory is refused; nothing has changed then.
+    pub(super) fn leave_direct(&mut self) -> Result<()> {
+        if self.direct.is_none() {
+            return Ok(());
+        }
+        let mut directory = Directory::new(Arc::clone(&self.pages));
+        directory.expect(self.expected_groups.max(self.slots as usize))?;
+        for slot in 0..self.slots {
+            let hash = self.hashes.get(slot);
+            directory.reserve(hash)?;
+            directory.insert(hash, slot);
+        }
+        self.directory = directory;
+        self.direct = None;
+        Ok(())
     }
 
     /// Makes the directory large enough for this many groups when the first batch comes, if it is a good guess.
@@ -184,7 +214,10 @@ impl KeyedTable {
         if slot as usize >= SLOTS_MAX {
             return Err(StateError::TooManyGroups { max: SLOTS_MAX });
         }
-        self.directory.reserve(hash)?;
+        match &mut self.direct {
+            Some(direct) => direct.reserve(keys.words[i])?,
+            None => self.directory.reserve(hash)?,
+        }
         self.keys.reserve(slot as usize + 1)?;
         self.hashes.reserve(slot as usize + 1)?;
         self.hashes.set(slot, hash)?;
@@ -197,7 +230,10 @@ impl KeyedTable {
         } else {
             self.slots += 1;
         }
-        self.directory.insert(hash, slot);
+        match &mut self.direct {
+            Some(direct) => direct.set(keys.words[i], slot),
+            None => self.directory.insert(hash, slot),
+        }
         Ok(slot)
     }
 
@@ -206,6 +242,7 @@ impl KeyedTable {
     /// # Errors
     /// If memory for a copy of a shared page is refused; then some of the groups may be gone.
     pub fn remove(&mut self, slots: &[u32]) -> Result<()> {
+        self.leave_direct()?;
         let pages = &self.pages;
         let retired = self.retired.get_or_insert_with(|| SlotColumn::new(Arc::clone(pages)));
         retired.reserve(self.slots as usize)?;
@@ -231,6 +268,7 @@ impl KeyedTable {
         self.keys.clear();
         self.hashes.release();
         self.directory.clear();
+        self.direct = Self::new_direct(&self.keys, &self.pages);
         for accumulator in &mut self.accumulators {
             accumulator.clear();
         }
@@ -347,6 +385,7 @@ impl KeyedTable {
         self.keys.memory_bytes()
             + self.hashes.memory_bytes()
             + self.directory.memory_bytes()
+            + self.direct.as_ref().map_or(0, Direct::memory_bytes)
             + self.accumulators.iter().map(|a| a.memory_bytes()).sum::<usize>()
     }
 }

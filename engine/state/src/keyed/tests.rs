@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::builder::StringDictionaryBuilder;
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int64Type, UInt16Type};
+use arrow_array::types::{Int32Type, Int64Type, UInt16Type};
 use arrow_array::{
     Array, ArrayRef, Decimal64Array, Decimal128Array, Float64Array, Int16Array, Int32Array, Int64Array, LargeListArray,
     ListArray, StringArray, StringViewArray,
@@ -434,4 +434,86 @@ fn nested_keys_group_by_value_and_come_out_again() {
             .collect();
         assert_eq!(given, model, "{rows} rows");
     }
+}
+
+/// Groups batches of one integer key and compares slots with a map; `None` is a NULL.
+fn check_integers(data_type: &LogicalType, batches: &[Vec<Option<i64>>]) -> KeyedTable {
+    let pages = MeteredPages::unmetered();
+    let mut table = table(std::slice::from_ref(data_type), &[], &pages);
+    let mut model: BTreeMap<Option<i64>, u32> = BTreeMap::new();
+    let mut groups = Groups::default();
+    for keys in batches {
+        let array: ArrayRef = match data_type {
+            LogicalType::Int32 => Arc::new(keys.iter().map(|k| k.map(|k| k as i32)).collect::<Int32Array>()),
+            _ => Arc::new(keys.iter().copied().collect::<Int64Array>()),
+        };
+        group(&mut table, &[Column::Array(array)], keys.len(), None, &mut groups);
+        let before = model.len() as u32;
+        for (key, slot) in keys.iter().zip(&groups.slots) {
+            let next = model.len() as u32;
+            assert_eq!(model.entry(*key).or_insert(next), slot, "{key:?}");
+        }
+        assert_eq!(groups.new_slots, (before..model.len() as u32).collect::<Vec<_>>());
+        let firsts: Vec<_> = groups.new_rows.iter().map(|row| (keys[*row as usize], *row)).collect();
+        for (key, row) in firsts {
+            assert_eq!(keys.iter().position(|k| *k == key), Some(row as usize));
+        }
+    }
+    let slots: Vec<u32> = (0..model.len() as u32).collect();
+    let mut keys: Vec<(u32, Option<i64>)> = model.into_iter().map(|(key, slot)| (slot, key)).collect();
+    keys.sort_unstable();
+    let exported = table.export_keys(&slots).unwrap();
+    let exported: Vec<Option<i64>> = match data_type {
+        LogicalType::Int32 => exported[0].as_primitive::<Int32Type>().iter().map(|k| k.map(i64::from)).collect(),
+        _ => exported[0].as_primitive::<Int64Type>().iter().collect(),
+    };
+    assert_eq!(exported, keys.into_iter().map(|(_, key)| key).collect::<Vec<_>>());
+    table
+}
+
+/// Keys that do not repeat in a way that is cheap to see: each third of them, from `from` on.
+fn spread(from: i64, count: i64) -> Vec<Option<i64>> {
+    (0..count).map(|i| Some(from + (i * 7919 % count) * 3)).collect()
+}
+
+#[test]
+fn dense_integers_need_no_hashes() {
+    for data_type in [LogicalType::Int64, LogicalType::Int32] {
+        // Upwards, then below all others, then all again.
+        let up =
+            [spread(1 << 20, 5000), spread((1 << 20) + 9000, 20_000), spread(900_000, 3000), spread(1 << 20, 8000)];
+        assert!(check_integers(&data_type, &up).direct.is_some());
+        // Negative ones are dense among themselves.
+        assert!(check_integers(&data_type, &[spread(-50_000, 5000), spread(-40_000, 2000)]).direct.is_some());
+        // A single key again and again.
+        assert!(check_integers(&data_type, &[vec![Some(7)], vec![Some(7)], vec![Some(8)]]).direct.is_some());
+    }
+}
+
+#[test]
+fn integers_that_turn_out_sparse_are_hashed_from_then_on() {
+    let far = |n: i64| (0..1000).map(move |i| Some(i * n)).collect::<Vec<_>>();
+    let ends = vec![Some(i64::MIN), Some(i64::MAX), Some(0), Some(-1), Some(42)];
+    for batches in [
+        vec![spread(0, 4000), far(1 << 40), spread(0, 9000)],
+        vec![spread(5, 4000), vec![Some(5), None, Some(-1)], spread(0, 100)],
+        vec![vec![None], spread(5, 4000)],
+        vec![ends, spread(0, 10)],
+        vec![far(1 << 12), far(1 << 11), far(3)],
+    ] {
+        assert!(check_integers(&LogicalType::Int64, &batches).direct.is_none());
+    }
+}
+
+#[test]
+fn removed_and_cleared_tables_find_what_is_left() {
+    let mut table = check_integers(&LogicalType::Int64, &[spread(0, 3000)]);
+    let mut groups = Groups::default();
+    let column = |keys: &[i64]| Column::Array(Arc::new(Int64Array::from(keys.to_vec())));
+    table.remove(&[0, 1]).unwrap();
+    group(&mut table, &[column(&[0, 7919 % 3000 * 3, 7919 * 2 % 3000 * 3])], 3, None, &mut groups);
+    assert_eq!((groups.slots[2], groups.new_slots.len(), table.len()), (2, 2, 3000));
+    table.clear().unwrap();
+    group(&mut table, &[column(&[30, 3, 30])], 3, None, &mut groups);
+    assert_eq!((&groups.slots[..], table.len(), table.direct.is_some()), (&[0, 1, 0][..], 2, true));
 }

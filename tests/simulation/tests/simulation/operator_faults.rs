@@ -208,8 +208,8 @@ impl Operator for Faulty {
         self.inner.runtime_filter(filter, bounds);
     }
 
-    fn take_runtime_filter(&mut self) -> Option<(u32, RuntimeFilter)> {
-        self.inner.take_runtime_filter()
+    fn take_runtime_filters(&mut self) -> Vec<(u32, RuntimeFilter)> {
+        self.inner.take_runtime_filters()
     }
 
     fn take_committables(&mut self) -> Vec<Committable> {

@@ -32,7 +32,7 @@ struct Exchange {
     input: u32,
 }
 
-struct Exchanges {
+pub(super) struct Exchanges {
     all: Vec<Exchange>,
     /// By vertex.
     into: Vec<Vec<usize>>,
@@ -42,6 +42,15 @@ struct Exchanges {
     kind: Vec<ResultPartitionType>,
     /// By vertex: the input that is read to its end before the others.
     first_input: Vec<Option<u32>>,
+    /// By vertex: those that must have ended before it begins, beyond what the exchanges say ([`super::awaited`]).
+    pub(super) begins_after: Vec<Vec<usize>>,
+}
+
+/// What may be required.
+#[derive(Clone, Copy)]
+enum Fact {
+    Ended(usize),
+    Drains(usize),
 }
 
 /// The input that an operator reads to its end before it reads any other.
@@ -60,13 +69,14 @@ pub(super) fn keep_exchanges_that_would_deadlock(vertices: &mut [JobVertex]) {
 }
 
 impl Exchanges {
-    fn of(vertices: &[JobVertex]) -> Self {
+    pub(super) fn of(vertices: &[JobVertex]) -> Self {
         let mut exchanges = Self {
             all: Vec::new(),
             into: vec![Vec::new(); vertices.len()],
             out_of: vec![Vec::new(); vertices.len()],
             kind: Vec::new(),
             first_input: vertices.iter().map(|v| input_read_first(&v.operators[0].spec)).collect(),
+            begins_after: vec![Vec::new(); vertices.len()],
         };
         let mut producer_of = std::collections::HashMap::new();
         for (producer, vertex) in vertices.iter().enumerate() {
@@ -108,10 +118,30 @@ impl Exchanges {
 
     /// Whether `Drains(start)` is among its own requirements.
     fn requires_itself(&self, start: usize) -> bool {
+        self.requires(Vec::new(), vec![start], Fact::Drains(start))
+    }
+
+    /// Whether a vertex could never begin, because what it begins after requires its own end.
+    pub(super) fn waits_for_itself(&self, vertex: usize) -> bool {
+        self.requires(self.begins_after[vertex].clone(), Vec::new(), Fact::Ended(vertex))
+    }
+
+    /// The producers of the input that a vertex reads first.
+    pub(super) fn build_producers(&self, vertex: usize) -> impl Iterator<Item = usize> {
+        let first = self.first_input[vertex];
+        let build = self.into[vertex].iter().map(|e| self.all[*e]).filter(move |e| Some(e.input) == first);
+        build.map(|e| e.producer)
+    }
+
+    /// Whether a consumer has to wait for all of what it reads.
+    pub(super) fn is_blocking(&self) -> bool {
+        self.kind.iter().any(|kind| kind.must_be_finished())
+    }
+
+    /// Whether these facts, some vertices' ends and some exchanges' draining, require another one.
+    fn requires(&self, mut ended: Vec<usize>, mut drains: Vec<usize>, wanted: Fact) -> bool {
         let mut drains_seen = vec![false; self.all.len()];
         let mut ended_seen = vec![false; self.into.len()];
-        let mut drains = vec![start];
-        let mut ended: Vec<usize> = Vec::new();
         loop {
             if let Some(exchange) = drains.pop() {
                 if !self.kind[exchange].must_be_pipelined() {
@@ -121,10 +151,7 @@ impl Exchanges {
                 if self.first_input[consumer] == Some(input) {
                     continue;
                 }
-                if let Some(first) = self.first_input[consumer] {
-                    let build = self.into[consumer].iter().filter(|e| self.all[**e].input == first);
-                    ended.extend(build.map(|e| self.all[*e].producer));
-                }
+                ended.extend(self.build_producers(consumer));
                 for &next in &self.out_of[consumer] {
                     if !std::mem::replace(&mut drains_seen[next], true) {
                         drains.push(next);
@@ -135,6 +162,7 @@ impl Exchanges {
                     continue;
                 }
                 ended.extend(self.into[vertex].iter().map(|e| self.all[*e].producer));
+                ended.extend(&self.begins_after[vertex]);
                 for &next in &self.out_of[vertex] {
                     if !std::mem::replace(&mut drains_seen[next], true) {
                         drains.push(next);
@@ -143,7 +171,11 @@ impl Exchanges {
             } else {
                 return false;
             }
-            if drains_seen[start] {
+            let is_found = match wanted {
+                Fact::Ended(vertex) => ended_seen[vertex],
+                Fact::Drains(exchange) => drains_seen[exchange],
+            };
+            if is_found {
                 return true;
             }
         }

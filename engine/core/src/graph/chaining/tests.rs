@@ -2,6 +2,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::spec::OperatorSpec;
+use crate::spec::connector::SourceSpec;
+use crate::spec::relational::{HashJoinSpec, JoinKind};
 use crate::types::{Field, LogicalType, Schema};
 
 fn schema() -> Arc<Schema> {
@@ -329,4 +331,92 @@ fn regions_that_need_each_other_do_not_block() {
     );
     let (_, exchanges) = show(&translate(&g, JobId(1), &TranslateOptions::default()).unwrap());
     assert_eq!(exchanges.iter().filter(|e| e.ends_with(":HybridFull")).count(), 2, "{exchanges:?}");
+}
+
+/// A source that awaits filter 0.
+fn awaiting_source() -> OperatorSpec {
+    let source = SourceSpec {
+        connector: "any".to_owned(),
+        options: std::collections::BTreeMap::new(),
+        projection: vec![0],
+        table_schema: schema(),
+        filters: Vec::new(),
+        limit: None,
+        runtime_filters: vec![(0, 0)],
+        awaits_filters: true,
+    };
+    OperatorSpec::new(&source, Vec::new(), Some(schema()))
+}
+
+/// A join that publishes filter 0.
+fn publishing_join() -> OperatorSpec {
+    let join = HashJoinSpec {
+        kind: JoinKind::Inner,
+        build_keys: vec![0],
+        probe_keys: vec![0],
+        filter: None,
+        projection: Some(vec![0]),
+        null_equals_null: false,
+        build_unique: false,
+        runtime_filters: vec![(0, 0)],
+        null_aware: false,
+        build_count: None,
+    };
+    OperatorSpec::new(&join, vec![schema(); 2], Some(schema()))
+}
+
+#[test]
+fn scans_wait_only_for_filters_that_are_sure_to_come() {
+    // Source `t` listens to join `j`.
+    let awaits = |mut graph: StreamGraph, options: &TranslateOptions| {
+        for node in &mut graph.nodes {
+            match node.name.as_str() {
+                "t" => node.spec = awaiting_source(),
+                "j" => node.spec = publishing_join(),
+                _ => {}
+            }
+        }
+        let job = translate(&graph, JobId(1), options).unwrap();
+        let mut operators = job.vertices.iter().flat_map(|v| &v.operators);
+        let source = operators.find(|o| o.name == "t").unwrap();
+        source.spec.payload::<SourceSpec>().unwrap().awaits_filters
+    };
+    let pipelined = TranslateOptions::default();
+    let tree = |exchange| {
+        graph(
+            &[("s", "source", 0, 2), ("t", "source", 0, 2), ("j", HASH_JOIN, 2, 2), ("z", "sink", 1, 1)],
+            &[
+                ("s", "j", 0, Partitioner::Broadcast, Def),
+                ("t", "j", 1, Forward, exchange),
+                ("j", "z", 0, Partitioner::Global, Def),
+            ],
+        )
+    };
+    assert!(awaits(tree(Def), &pipelined));
+    assert!(awaits(tree(HybridFull), &pipelined));
+    assert!(!awaits(tree(Blocking), &pipelined));
+    let blocking = TranslateOptions { default_exchange: Blocking, ..TranslateOptions::default() };
+    assert!(!awaits(tree(Def), &blocking));
+    // The build side of j also probes k, which builds from the scan that waits for j: s is held up by k.
+    let ring = |into_k| {
+        join_graph(&[
+            ("s", "j", 0, hash(), Def),
+            ("t", "k", 0, hash(), Def),
+            ("s", "k", 1, hash(), into_k),
+            ("k", "j", 1, hash(), Def),
+            ("j", "z", 0, Partitioner::Global, Def),
+        ])
+    };
+    assert!(!awaits(ring(Def), &pipelined));
+    // What k does not take is kept for it.
+    assert!(awaits(ring(HybridFull), &pipelined));
+    // The other way round: k builds from s, so that it takes everything.
+    let harmless = join_graph(&[
+        ("s", "j", 0, hash(), Def),
+        ("s", "k", 0, hash(), Def),
+        ("t", "k", 1, hash(), Def),
+        ("k", "j", 1, hash(), Def),
+        ("j", "z", 0, Partitioner::Global, Def),
+    ]);
+    assert!(awaits(harmless, &pipelined));
 }

@@ -2,7 +2,7 @@
 //!
 //! A constant pattern is compiled once (`pattern`). For patterns that are needles only, the strings of a batch that lie
 //! in one buffer in order are searched as one text, and hits are mapped back to rows: one search for a page instead of
-//! one for each row. Views whose strings are far apart (after a selective filter) are searched one by one.
+//! one for each row. Strings that are far apart (after a selective filter) are searched one by one.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ use crate::expr::column::{Rows, expand, is_constant_null, pack_bits, union_nulls
 use crate::expr::error::ExprError;
 use crate::expr::program::{Bound, Kernel, Traits};
 
-/// Text between the strings that a search over the whole may cross, as a share of the strings: 1 is as much again.
-const GAPS_MAX: usize = 1;
+/// Text between two strings that a search over both may cross.
+const GAP_BYTES_MAX: u32 = 128;
 
 /// The kernel of one of the four functions; arguments are strings.
 ///
@@ -137,10 +137,8 @@ fn lowered<'a>(text: &str, buffer: &'a mut Vec<u8>) -> Cow<'a, [u8]> {
 }
 
 fn match_all(pattern: &Pattern, texts: &StringViewArray) -> BooleanBuffer {
-    if let Some(needles) = pattern.needles()
-        && let Some(bits) = search_buffer(needles, texts)
-    {
-        return bits;
+    if let Some(needles) = pattern.needles() {
+        return search(needles, texts);
     }
     if let Pattern::Parts { prefix, needles, suffix, .. } = pattern
         && needles.is_empty()
@@ -167,59 +165,80 @@ fn match_prefix(prefix: &[u8], texts: &StringViewArray) -> BooleanBuffer {
     })
 }
 
-/// Searches the strings as one text where they lie in order; `None` if they do not.
+/// Finds the needles in all strings. Those that lie in one buffer, in order and close together, are searched as one text.
 #[expect(clippy::cast_possible_truncation, reason = "parts of a view")]
-fn search_buffer(needles: &[Finder<'_>], texts: &StringViewArray) -> Option<BooleanBuffer> {
-    let [first, others @ ..] = needles else { return None };
+fn search(needles: &[Finder<'_>], texts: &StringViewArray) -> BooleanBuffer {
     let views = texts.views();
-    // Start and end of each string within the one buffer that all long strings must share.
-    let mut places: Vec<(u32, u32, u32)> = Vec::with_capacity(views.len());
-    let mut buffer: Option<u32> = None;
-    let (mut end, mut bytes) = (0u32, 0usize);
     let mut words = vec![0u64; views.len().div_ceil(64)];
+    let mut found = |row: u32| words[row as usize / 64] |= 1 << (row % 64);
+    let mut stretch = Stretch { buffer: 0, places: Vec::with_capacity(views.len()) };
     for (row, view) in (0u32..).zip(views.iter()) {
         let length = *view as u32;
         if length <= 12 {
             if find_all(needles, texts.value(row as usize).as_bytes()) {
-                words[row as usize / 64] |= 1 << (row % 64);
+                found(row);
             }
             continue;
         }
-        let (index, offset) = ((view >> 64) as u32, (view >> 96) as u32);
-        if *buffer.get_or_insert(index) != index || offset < end {
-            return None;
+        let (buffer, from) = ((view >> 64) as u32, (view >> 96) as u32);
+        if !stretch.goes_on(buffer, from) {
+            stretch.search(needles, texts, &mut found);
+            stretch.buffer = buffer;
+            stretch.places.clear();
         }
-        end = offset.checked_add(length)?;
-        bytes += length as usize;
-        places.push((offset, end, row));
+        stretch.places.push(Place { from, to: from.saturating_add(length), row });
     }
-    if let (Some((start, _, _)), Some(index)) = (places.first().copied(), buffer) {
-        let data = texts.data_buffers().get(index as usize)?;
-        let text = data.get(start as usize..end as usize)?;
-        if text.len() > bytes * (1 + GAPS_MAX) {
-            return None;
-        }
+    stretch.search(needles, texts, &mut found);
+    BooleanBuffer::new(arrow_buffer::Buffer::from_vec(words), 0, views.len())
+}
+
+/// Where a string lies in its buffer.
+#[derive(Clone, Copy)]
+struct Place {
+    from: u32,
+    to: u32,
+    row: u32,
+}
+
+/// Strings that lie one behind the other.
+struct Stretch {
+    buffer: u32,
+    places: Vec<Place>,
+}
+
+impl Stretch {
+    fn goes_on(&self, buffer: u32, from: u32) -> bool {
+        self.places.last().is_some_and(|last| {
+            self.buffer == buffer && from.checked_sub(last.to).is_some_and(|gap| gap <= GAP_BYTES_MAX)
+        })
+    }
+
+    /// Calls `found` with the rows of the strings that have the needles.
+    fn search(&self, needles: &[Finder<'_>], texts: &StringViewArray, found: &mut impl FnMut(u32)) {
+        let ([first, others @ ..], [head, ..], [.., tail]) = (needles, &self.places[..], &self.places[..]) else {
+            return;
+        };
+        let start = head.from as usize;
+        let data = texts.data_buffers().get(self.buffer as usize).and_then(|data| data.get(..tail.to as usize));
+        let Some(data) = data else { return };
         let length = first.needle().len();
-        let mut at = 0;
-        let mut place = places.iter();
-        let mut current = place.next();
-        while let Some(found) = first.find(&text[at..]) {
-            let hit = start as usize + at + found;
-            while current.is_some_and(|(_, end, _)| *end as usize <= hit) {
-                current = place.next();
+        let mut at = start;
+        let mut places = self.places.iter();
+        let mut current = places.next();
+        while let Some(hit) = data.get(at..).and_then(|text| first.find(text)).map(|hit| at + hit) {
+            while current.is_some_and(|place| place.to as usize <= hit) {
+                current = places.next();
             }
-            let Some((from, to, row)) = current.copied() else { break };
-            let (from, to) = (from as usize, to as usize);
-            if hit < from || hit + length > to {
+            let Some(Place { from, to, row }) = current.copied() else { break };
+            if hit < from as usize || hit + length > to as usize {
                 // Between two strings, or across their border.
-                at = hit + 1 - start as usize;
+                at = hit + 1;
                 continue;
             }
-            if find_all(others, &data[hit + length..to]) {
-                words[row as usize / 64] |= 1 << (row % 64);
+            if find_all(others, &data[hit + length..to as usize]) {
+                found(row);
             }
-            at = to - start as usize;
+            at = to as usize;
         }
     }
-    Some(BooleanBuffer::new(arrow_buffer::Buffer::from_vec(words), 0, views.len()))
 }

@@ -6,6 +6,36 @@ const T: &str = "true";
 const F: &str = "false";
 const N: &str = "NULL";
 
+/// Strings that lie in several buffers, in and out of order, alone and overlapping, are found like those of one buffer.
+#[test]
+fn needles_are_found_wherever_strings_lie() {
+    let texts: Vec<String> = (0..40)
+        .map(|i| match i % 7 {
+            0 => format!("{i} a special kind of requests, {i} of them"),
+            1 => format!("{i} requests that are special"),
+            2 => "special".to_owned(),
+            3 => format!("the text ends with spec{}", "x".repeat(i)),
+            4 => format!("ial requests begin the next, special{}requests", "y".repeat(i % 5)),
+            5 => "special requests".to_owned(),
+            _ => String::new(),
+        })
+        .collect();
+    let expected = |text: &String| text.split_once("special").is_some_and(|(_, rest)| rest.contains("requests"));
+    for block_bytes in [32, 500] {
+        let mut builder = arrow_array::builder::StringViewBuilder::new().with_fixed_block_size(block_bytes);
+        texts.iter().for_each(|text| builder.append_value(text));
+        let whole = builder.finish();
+        let step = |by: usize| (0..texts.len()).map(|i| (i * by % texts.len()) as u32).collect::<Vec<_>>();
+        for order in [step(1), step(3), step(39), vec![0, 0, 1, 1, 0]] {
+            let views = order.iter().map(|row| whole.views()[*row as usize]).collect::<Vec<_>>();
+            let array = StringViewArray::new(views.into(), whole.data_buffers().to_vec(), None);
+            let wanted: Vec<&str> =
+                order.iter().map(|row| if expected(&texts[*row as usize]) { T } else { F }).collect();
+            check(&test("like", [col(0), text("%special%requests%")]), &[Arc::new(array) as ArrayRef], &wanted);
+        }
+    }
+}
+
 #[test]
 fn like_in_every_form() {
     let long = "the quick brown fox jumps over the lazy dog";

@@ -144,9 +144,19 @@ impl PhysicalPlanner<'_> {
         let mut probe = probe;
         let alone = parallelism == 1;
         let needs_partner = matches!(kind, JoinKind::Inner | JoinKind::LeftSemi) || kind.gives_build();
-        let runtime_filter = (needs_partner && !cross && (broadcast || alone))
-            .then(|| self.publish(&mut probe, &probe_columns))
-            .flatten();
+        let mut build = build;
+        if !null_aware && !matches!(kind, JoinKind::Full | JoinKind::BuildAnti) {
+            for (probe_column, build_column) in probe_columns.iter().zip(&build_columns) {
+                let mut filters = Vec::new();
+                restricted_by(&probe, *probe_column, &mut filters);
+                for id in filters {
+                    listen(&mut build, *build_column, id);
+                }
+            }
+        }
+        let may_publish =
+            needs_partner && !cross && (broadcast || alone) && join.null_equality != NullEquality::NullEqualsNull;
+        let runtime_filters = if may_publish { self.publish(&mut probe, &probe_columns) } else { Vec::new() };
         let spec = HashJoinSpec {
             kind,
             build_keys: build_columns.clone(),
@@ -155,7 +165,7 @@ impl PhysicalPlanner<'_> {
             projection: Some(projection),
             null_equals_null: join.null_equality == NullEquality::NullEqualsNull,
             build_unique,
-            runtime_filter,
+            runtime_filters,
             null_aware,
             build_count: None,
         };
@@ -180,13 +190,18 @@ impl PhysicalPlanner<'_> {
         })
     }
 
-    /// Lets the scan that these columns come from listen to a new runtime filter, if there is one such scan.
-    pub(super) fn publish(&mut self, probe: &mut Node, columns: &[usize]) -> Option<u32> {
-        let id = self.runtime_filters;
-        listen(probe, columns, id).then(|| {
-            self.runtime_filters += 1;
-            id
-        })
+    /// Lets the scans that each of these columns comes from, or that it is joined with below, listen to a new runtime
+    /// filter. Says which filters there are, and of which key.
+    fn publish(&mut self, probe: &mut Node, columns: &[usize]) -> Vec<(u32, usize)> {
+        let mut published = Vec::new();
+        for (key, column) in columns.iter().enumerate() {
+            let id = self.runtime_filters;
+            if listen(probe, *column, id) {
+                self.runtime_filters += 1;
+                published.push((id, key));
+            }
+        }
+        published
     }
 }
 
@@ -231,7 +246,7 @@ pub(super) fn is_unique(node: &Node, columns: &[usize]) -> bool {
         Op::Aggregate(spec) => {
             spec.phase != AggregatePhase::Local && (0..spec.group_by.len()).all(|key| columns.contains(&key))
         }
-        Op::Filter { .. } | Op::Sort(_) | Op::Limit(_) | Op::Watermark(_) => {
+        Op::Filter { .. } | Op::Sort(_) | Op::Limit(_) | Op::Watermark(_) | Op::Shared { .. } => {
             node.inputs.first().is_some_and(|i| is_unique(&i.node, columns))
         }
         Op::Project { expressions } => {
@@ -256,49 +271,97 @@ pub(super) fn is_unique(node: &Node, columns: &[usize]) -> bool {
     }
 }
 
-/// Finds the scan whose columns these are and lets it listen. Only operators through which dropping rows that cannot
-/// match later changes nothing are passed.
-pub(super) fn listen(node: &mut Node, columns: &[usize], id: u32) -> bool {
+/// The runtime filters that every value of a column has passed, because a join below was on it. They hold for what the
+/// column is compared with, too.
+fn restricted_by(node: &Node, column: usize, filters: &mut Vec<u32>) {
+    let below = |input: usize, column: usize, filters: &mut Vec<u32>| {
+        if let Some(input) = node.inputs.get(input) {
+            restricted_by(&input.node, column, filters);
+        }
+    };
+    match &node.op {
+        Op::Filter { .. } | Op::Sort(_) | Op::Limit(_) => below(0, column, filters),
+        Op::Project { expressions } => {
+            if let Expr::Column(column) = expressions[column] {
+                below(0, column, filters);
+            }
+        }
+        Op::Aggregate(spec) if column < spec.group_by.len() && spec.totals.is_empty() => {
+            below(0, spec.group_by[column], filters);
+        }
+        Op::Join(spec) if spec.kind != JoinKind::Full => {
+            let column = spec.projection.as_ref().map_or(column, |p| p[column]);
+            let Some(probe) = node.inputs.get(1) else { return };
+            match column.checked_sub(probe.node.schema.fields.len()) {
+                None => {
+                    let of_key = |(_, key): &&(u32, usize)| spec.probe_keys[*key] == column;
+                    filters.extend(spec.runtime_filters.iter().filter(of_key).map(|(id, _)| *id));
+                    below(1, column, filters);
+                }
+                Some(column) if spec.kind == JoinKind::Inner || spec.kind.gives_build() => below(0, column, filters),
+                Some(_) => {}
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Finds the scans that a column comes from, or that have an equal column below, and lets them listen; whether there is
+/// one. Only operators through which dropping rows that cannot match later changes nothing are passed.
+fn listen(node: &mut Node, column: usize, id: u32) -> bool {
     match &mut node.op {
         Op::Source { spec, .. } => {
             // A scan that stops after some rows must not have others dropped first.
             if spec.limit.is_some() || !node.bounded {
                 return false;
             }
-            spec.runtime_filters.push((id, columns.to_vec()));
+            if !spec.runtime_filters.contains(&(id, column)) {
+                spec.runtime_filters.push((id, column));
+            }
+            spec.awaits_filters = true;
             true
         }
-        Op::Filter { .. } => listen(&mut node.inputs[0].node, columns, id),
-        Op::Project { expressions } => {
-            let below: Option<Vec<usize>> = columns
-                .iter()
-                .map(|&c| if let Expr::Column(below) = expressions[c] { Some(below) } else { None })
-                .collect();
-            below.is_some_and(|below| listen(&mut node.inputs[0].node, &below, id))
-        }
+        Op::Filter { .. } => listen(&mut node.inputs[0].node, column, id),
+        Op::Project { expressions } => match expressions[column] {
+            Expr::Column(below) => listen(&mut node.inputs[0].node, below, id),
+            _ => false,
+        },
         // Groups are left out as a whole, and so are partitions.
-        Op::Aggregate(spec) if !spec.continuous && columns.iter().all(|&c| c < spec.group_by.len()) => {
-            let below: Vec<usize> = columns.iter().map(|&c| spec.group_by[c]).collect();
-            listen(&mut node.inputs[0].node, &below, id)
+        Op::Aggregate(spec) if !spec.continuous && column < spec.group_by.len() => {
+            let below = spec.group_by[column];
+            listen(&mut node.inputs[0].node, below, id)
         }
         Op::WindowFunctions(spec) => {
-            let below: Vec<usize> = columns.iter().map(|&c| spec.projection[c]).collect();
-            below.iter().all(|c| spec.partition_by.contains(c)) && listen(&mut node.inputs[0].node, &below, id)
+            let below = spec.projection[column];
+            spec.partition_by.contains(&below) && listen(&mut node.inputs[0].node, below, id)
         }
         // A full join gives the build rows that no probe row has met: none of these may be kept from it.
         Op::Join(spec) if spec.kind == JoinKind::Full || spec.build_count.is_some() => false,
         Op::Join(spec) => {
             let build_may_go = spec.kind == JoinKind::Inner || spec.kind.gives_build();
-            let below: Vec<usize> = columns.iter().map(|&c| spec.projection.as_ref().map_or(c, |p| p[c])).collect();
-            let probe_width = node.inputs[1].node.schema.fields.len();
-            if below.iter().all(|&c| c < probe_width) {
-                return listen(&mut node.inputs[1].node, &below, id);
+            let below = spec.projection.as_ref().map_or(column, |p| p[column]);
+            let [build, probe] = node.inputs.as_mut_slice() else { return false };
+            let probe_width = probe.node.schema.fields.len();
+            // What is dropped of the one side leaves the rows of the other that are dropped later without a partner.
+            let partner = |keys: &[usize], others: &[usize], column| {
+                keys.iter().position(|key| *key == column).map(|key| others[key])
+            };
+            match below.checked_sub(probe_width) {
+                None => {
+                    // Where the build side tells the probe side, it does not wait to be told.
+                    let is_told = spec.runtime_filters.iter().any(|(_, key)| spec.probe_keys[*key] == below);
+                    let equal = partner(&spec.probe_keys, &spec.build_keys, below);
+                    let equal = equal.filter(|_| !spec.null_aware && !is_told);
+                    let is_heard = equal.is_some_and(|column| listen(&mut build.node, column, id));
+                    listen(&mut probe.node, below, id) || is_heard
+                }
+                Some(below) if build_may_go => {
+                    let equal = partner(&spec.build_keys, &spec.probe_keys, below);
+                    let is_heard = equal.is_some_and(|column| listen(&mut probe.node, column, id));
+                    listen(&mut build.node, below, id) || is_heard
+                }
+                Some(_) => false,
             }
-            if build_may_go && below.iter().all(|&c| c >= probe_width) {
-                let below: Vec<usize> = below.iter().map(|c| c - probe_width).collect();
-                return listen(&mut node.inputs[0].node, &below, id);
-            }
-            false
         }
         _ => false,
     }

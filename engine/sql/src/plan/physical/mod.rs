@@ -16,6 +16,7 @@ mod unnest;
 mod window;
 mod window_functions;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion_common::DFSchema;
@@ -38,11 +39,13 @@ use crate::optimize::estimate;
 pub(crate) struct PhysicalPlanner<'a> {
     options: &'a PlanOptions,
     runtime_filters: u32,
+    /// Parts that several consumers read, by their ids.
+    shared: HashMap<usize, Node>,
 }
 
 impl<'a> PhysicalPlanner<'a> {
     pub(crate) fn new(options: &'a PlanOptions) -> Self {
-        Self { options, runtime_filters: 0 }
+        Self { options, runtime_filters: 0, shared: HashMap::new() }
     }
 
     /// The plan of a query, without what takes its rows.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion_common::DFSchema;
-use datafusion_expr::{LogicalPlan, TableScan};
+use datafusion_expr::{LogicalPlan, TableScan, TableSource};
 use flumen_core::expr::Expr;
 use flumen_core::source::Boundedness;
 use flumen_core::spec::streaming::WatermarkSpec;
@@ -13,12 +13,15 @@ use super::super::expr::n_ary;
 use super::super::node::{Node, Op};
 use crate::bind::table::ConnectedTable;
 use crate::error::{Result, SqlError};
-use crate::optimize::estimate;
+use crate::optimize::{estimate, shared};
 
 use super::{PhysicalPlanner, fields, translate_all};
 
 impl PhysicalPlanner<'_> {
     pub(super) fn scan(&mut self, scan: &TableScan) -> Result<Node> {
+        if let Some(part) = shared::part_of(scan) {
+            return self.shared(scan, part);
+        }
         let table = scan
             .source
             .downcast_ref::<ConnectedTable>()
@@ -92,5 +95,28 @@ impl PhysicalPlanner<'_> {
             return Ok(node);
         }
         Ok(node.project(expressions, fields))
+    }
+
+    /// A consumer of what several read; it is planned for the first.
+    fn shared(&mut self, scan: &TableScan, part: &shared::SharedPart) -> Result<Node> {
+        let made = part.made().ok_or_else(|| SqlError::internal("a shared part of a plan was not made"))?;
+        let node = match self.shared.get(&part.id) {
+            Some(node) => node.clone(),
+            None => {
+                let node = self.node(&made.plan)?;
+                let (schema, rows) = (Arc::clone(&node.schema), node.rows);
+                let node = node.then(Op::Shared { id: part.id }, schema, rows);
+                self.shared.insert(part.id, node.clone());
+                node
+            }
+        };
+        let wanted = scan.projection.clone().unwrap_or_else(|| (0..part.schema().fields().len()).collect());
+        let place = |column: &usize| {
+            let place = made.columns.binary_search(column).map(Expr::Column);
+            place.map_err(|_| SqlError::internal("a shared part of a plan lacks a column"))
+        };
+        let expressions = wanted.iter().map(place).collect::<Result<Vec<_>>>()?;
+        // Only the number of rows counts; the column that is there does no harm.
+        Ok(if expressions.is_empty() { node } else { node.project(expressions, fields(&scan.projected_schema)?) })
     }
 }

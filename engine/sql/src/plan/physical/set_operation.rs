@@ -50,7 +50,7 @@ impl PhysicalPlanner<'_> {
             projection: Some((0..width).collect()),
             null_equals_null: true,
             build_unique: true,
-            runtime_filter: None,
+            runtime_filters: Vec::new(),
             null_aware: false,
             build_count: Some(build_columns.len()),
         };

@@ -149,7 +149,7 @@ fn small_builds_are_copied_and_large_ones_are_exchanged() {
     let hashed = graph.edges.iter().filter(|e| matches!(e.partitioner, Partitioner::Hash { .. })).count();
     assert_eq!(hashed, 2);
     // A filter of one part of the keys must not reach a scan.
-    assert!(payloads::<HashJoinSpec>(&graph)[0].runtime_filter.is_none());
+    assert!(payloads::<HashJoinSpec>(&graph)[0].runtime_filters.is_empty());
 }
 
 /// How the rows of both sides of the only join of its kind come, build side first.
@@ -177,8 +177,8 @@ fn no_runtime_filter_passes_a_full_join() {
     let sql = "SELECT * FROM (SELECT o_orderkey AS k FROM 'tpch/orders.parquet' FULL JOIN 'f.parquet' f ON o_orderkey = f.a) x \
                LEFT SEMI JOIN 'tpch/customer.parquet' ON k = c_custkey";
     let graph = graph_of(1, sql);
-    let kinds: Vec<_> = payloads::<HashJoinSpec>(&graph).iter().map(|j| (j.kind, j.runtime_filter)).collect();
-    assert!(kinds.contains(&(JoinKind::LeftSemi, None)), "{kinds:?}");
+    let kinds: Vec<_> = payloads::<HashJoinSpec>(&graph).iter().map(|j| (j.kind, j.runtime_filters.len())).collect();
+    assert!(kinds.contains(&(JoinKind::LeftSemi, 0)), "{kinds:?}");
     assert!(payloads::<SourceSpec>(&graph).iter().all(|source| source.runtime_filters.is_empty()));
 }
 

@@ -88,7 +88,7 @@ fn q3_streams_lineitem_and_builds_on_the_rest() {
     );
     let joins = payloads::<HashJoinSpec>(&graph);
     assert_eq!(joins.len(), 2, "{text}");
-    assert!(joins.iter().all(|j| j.kind == JoinKind::Inner && j.runtime_filter.is_some()), "{text}");
+    assert!(joins.iter().all(|j| j.kind == JoinKind::Inner && j.runtime_filters.len() == 1), "{text}");
     // Both the scan of orders (by customers) and that of lineitem (by orders) listen.
     for (name, spec) in sources(&graph) {
         assert_eq!(spec.runtime_filters.len(), usize::from(name != "Source: customer"), "{name}: {text}");
@@ -121,4 +121,47 @@ fn q18_reduces_orders_by_the_subquery_first() {
     // The probe side of the semi join is orders.
     let line = text.lines().position(|l| l.contains("SemiJoin")).unwrap();
     assert!(text.lines().skip(line).any(|l| l.contains("probe: Source: orders")), "{text}");
+}
+
+#[test]
+fn each_key_of_a_join_filters_the_scans_it_comes_from() {
+    // Both keys go through the grouping, and that of customer on from orders to lineitem, where it is equal.
+    let sql = "SELECT count(*) FROM customer, orders, \
+               (SELECT l_orderkey, l_suppkey, sum(l_quantity) AS q FROM lineitem GROUP BY l_orderkey, l_suppkey) \
+               WHERE o_orderkey = l_orderkey AND o_custkey = l_suppkey AND o_totalprice > q \
+               AND c_custkey = o_custkey AND c_nationkey = 3 AND o_orderkey < 100";
+    let text = Session::tpch(1).explain(sql);
+    let (graph, _) = query(Session::tpch(1).run(sql));
+    let joins = payloads::<HashJoinSpec>(&graph);
+    let two = joins.iter().find(|j| j.build_keys.len() == 2).unwrap_or_else(|| panic!("{text}"));
+    let (_, lineitem) = sources(&graph).into_iter().find(|(name, _)| name == "Source: lineitem").unwrap();
+    let mut heard: Vec<&str> = Vec::new();
+    for (_, column) in lineitem.runtime_filters.iter().filter(|f| two.runtime_filters.iter().any(|p| p.0 == f.0)) {
+        heard.push(&lineitem.table_schema.fields[lineitem.projection[*column]].name);
+    }
+    heard.sort_unstable();
+    assert_eq!(heard, ["l_orderkey", "l_suppkey"], "{text}");
+    assert!(lineitem.awaits_filters);
+}
+
+/// Sources and groupings of a query's graph.
+fn shape(sql: &str, parallelism: u32) -> (Vec<String>, Vec<HashAggregateSpec>) {
+    let (graph, _) = query(Session::tpch(parallelism).run(sql));
+    check_graph(&graph);
+    let groupings = payloads::<HashAggregateSpec>(&graph).into_iter();
+    let complete = groupings.filter(|a| a.phase != AggregatePhase::Local && !a.group_by.is_empty()).collect();
+    (sources(&graph).into_iter().map(|(name, _)| name).collect(), complete)
+}
+
+#[test]
+fn what_differs_and_what_is_cheap_is_not_shared() {
+    let scans = "SELECT count(*) FROM orders a, orders b WHERE a.o_orderkey = b.o_custkey";
+    assert_eq!(shape(scans, 1).0.len(), 2);
+    let differing = "WITH r AS (SELECT o_custkey AS k, count(*) AS n FROM orders GROUP BY o_custkey) \
+                     SELECT * FROM r a, r b WHERE a.k = 1 AND b.k = 2";
+    assert_eq!(shape(differing, 1).0.len(), 2);
+    // As many rows come out as go in.
+    let whole = "WITH r AS (SELECT DISTINCT l_orderkey, l_linenumber, l_comment FROM lineitem) \
+                 SELECT count(*) FROM r a JOIN r b ON a.l_orderkey = b.l_linenumber";
+    assert_eq!(shape(whole, 1).0.len(), 2);
 }
