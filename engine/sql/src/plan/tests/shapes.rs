@@ -60,8 +60,6 @@ fn a_lateral_unnest_is_no_join() {
         assert_eq!((unnest.lists.len(), unnest.outer), (1, outer));
         assert!(unnest.columns.contains(&UnnestColumn::Ordinality));
     }
-    let inside = "SELECT a, (SELECT sum(x) FROM UNNEST([a, b]) AS u(x) WHERE x > a) FROM 'f.parquet'";
-    assert_eq!(payloads::<UnnestSpec>(&graph_of(2, inside)).len(), 1);
 }
 
 #[test]
