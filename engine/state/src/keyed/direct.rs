@@ -15,7 +15,7 @@ const PAGE_KEYS_SHIFT: u32 = 14;
 /// Keys of a page.
 const PAGE_KEYS: usize = 1 << PAGE_KEYS_SHIFT;
 /// Pages that a span may have whatever the number of groups.
-const FREE_PAGES: u64 = 64;
+const FREE_PAGES: u64 = 4;
 /// Groups for each further page.
 const KEYS_PER_PAGE: u64 = 1024;
 
