@@ -40,6 +40,7 @@ pub fn read(format: Format, bytes: &[u8]) -> Result<usize, Failure> {
         filters: Vec::new(),
         limit: None,
         runtime_filters: Vec::new(),
+        awaits_filters: false,
     };
     let _ = source.statistics(&spec);
     let mut enumerator = source.create_enumerator(&spec, 1, None)?;

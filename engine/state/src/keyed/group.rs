@@ -273,13 +273,13 @@ impl KeyedTable {
         let slots = &mut scratch.representative_slots;
         slots.clear();
         slots.extend(keys.words.iter().map(|word| direct.get(*word).wrapping_sub(1)));
-        for i in 0..slots.len() {
-            if slots[i] != u32::MAX {
+        for (i, found) in slots.iter_mut().enumerate() {
+            if *found != u32::MAX {
                 continue;
             }
             // It may be the key of a row before.
             let known = self.direct.as_ref().map_or(0, |direct| direct.get(keys.words[i]));
-            slots[i] = match known.checked_sub(1) {
+            *found = match known.checked_sub(1) {
                 Some(slot) => slot,
                 None => {
                     let row = rows.row(i);
