@@ -448,7 +448,8 @@ mod tests {
 
     #[test]
     fn carriers_lead_back_to_the_logical_type() {
-        let inner = Arc::new(Field::new("item", LogicalType::Decimal { precision: 9, scale: 2 }, true));
+        let named = |name: &str| Arc::new(Field::new(name, LogicalType::Decimal { precision: 9, scale: 2 }, true));
+        let inner = named("item");
         let types = [
             LogicalType::Null,
             LogicalType::Boolean,
@@ -465,7 +466,7 @@ mod tests {
             LogicalType::Interval,
             LogicalType::List(Arc::clone(&inner)),
             LogicalType::Struct(Arc::from([(*inner).clone()])),
-            LogicalType::Map { key: Arc::new(Field::new("key", LogicalType::Utf8, false)), value: inner },
+            LogicalType::Map { key: Arc::new(Field::new("key", LogicalType::Utf8, false)), value: named("value") },
         ];
         for data_type in types {
             assert_eq!(LogicalType::from_arrow(&data_type.arrow_type()).as_ref(), Some(&data_type));

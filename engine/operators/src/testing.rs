@@ -34,11 +34,12 @@ pub(crate) const CUTS: [usize; 3] = [1, 7, 8192];
 pub(crate) struct Limited {
     limit: usize,
     pub(crate) held: AtomicUsize,
+    pub(crate) peak: AtomicUsize,
 }
 
 impl Limited {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, held: AtomicUsize::new(0) })
+        Arc::new(Self { limit, held: AtomicUsize::new(0), peak: AtomicUsize::new(0) })
     }
 }
 
@@ -51,6 +52,7 @@ impl MemoryMeter for Limited {
             return Err(Failure::user(format!("{wanted} bytes are more than {}; top consumer: this test", self.limit)));
         }
         self.held.store(wanted, Ordering::Relaxed);
+        self.peak.fetch_max(wanted, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -150,21 +150,27 @@ fn of_equally_near_rows_the_last_is_taken() {
 fn without_room_the_sides_are_spilled() {
     let (build, probe) = (build_rows(4000, 5, 1), probe_rows(3000, 5, 12_000, 2));
     let payload = payload(true, false, false, true);
-    let memory = Limited::new(400_000);
-    let mut join = Instance::new(&spec(&payload), &context(0, 1, 64, Arc::clone(&memory) as Arc<_>)).unwrap();
-    for event in events(&build, &probe) {
-        match event {
-            Event::Batch(input, batch) => join.batch(input, batch).unwrap(),
-            Event::EndOfInput(input) => join.end_of_input(input).unwrap(),
-            Event::Watermark(_) => {}
+    let run = |limit: usize| {
+        let memory = Limited::new(limit);
+        let mut join = Instance::new(&spec(&payload), &context(0, 1, 64, Arc::clone(&memory) as Arc<_>)).unwrap();
+        for event in events(&build, &probe) {
+            match event {
+                Event::Batch(input, batch) => join.batch(input, batch).unwrap(),
+                Event::EndOfInput(input) => join.end_of_input(input).unwrap(),
+                Event::Watermark(_) => {}
+            }
         }
-    }
-    join.finish().unwrap();
-    let mut given = join.texts();
-    given.sort();
-    assert_eq!(given, model(&payload, &build, &probe));
-    drop(join);
-    assert_eq!(memory.held.load(std::sync::atomic::Ordering::Relaxed), 0);
+        join.finish().unwrap();
+        let mut given = join.texts();
+        given.sort();
+        assert_eq!(given, model(&payload, &build, &probe));
+        drop(join);
+        assert_eq!(memory.held.load(std::sync::atomic::Ordering::Relaxed), 0);
+        memory.peak.load(std::sync::atomic::Ordering::Relaxed)
+    };
+    let peak = run(usize::MAX);
+    assert!(peak > 600_000, "{peak} B are enough without spilling");
+    run(450_000);
 }
 
 #[test]

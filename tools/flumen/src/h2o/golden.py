@@ -23,7 +23,8 @@ def number(name, kind):
     """A column as a number."""
     if kind == "VARCHAR":
         return f"CAST(substr({name}, 3) AS HUGEINT)"
-    return name if kind == "DOUBLE" else f"CAST({name} AS HUGEINT)"
+    # The correlation of values that are all the same is NULL in Flumen, as the standard and PostgreSQL have it.
+    return f"nullif({name}, 'nan')" if kind == "DOUBLE" else f"CAST({name} AS HUGEINT)"
 
 
 def total(expression, is_double):
@@ -32,7 +33,7 @@ def total(expression, is_double):
 
 def sums(engine, question):
     columns = [(f'"{name}"', kind) for name, kind, *_ in engine.execute(f"DESCRIBE {question}").fetchall()]
-    wanted = ["count(*)"] + [f"count({name})" for name, _ in columns]
+    wanted = ["count(*)"] + [f"count({number(*column)})" for column in columns]
     wanted += [total(number(*column), column[1] == "DOUBLE") for column in columns]
     for left, right in zip(columns, columns[1:]):
         is_double = "DOUBLE" in (left[1], right[1])

@@ -114,7 +114,12 @@ fn masked(line: &str) -> String {
         let [key, equals, value] = window else { continue };
         // Keys of options are texts; after SET also words. Elsewhere a word is a column.
         let is_option = (is_set || key.kind == Kind::Text) && text(equals) == "=";
-        let name = text(key).to_ascii_lowercase();
+        // The dots and dashes of a key that is no text are tokens of their own.
+        let begins = significant
+            .get(1)
+            .filter(|_| is_set && key.kind != Kind::Text)
+            .map_or(key.range.start, |first| first.range.start);
+        let name = line.get(begins..key.range.end).unwrap_or_default().to_ascii_lowercase();
         if is_option && value.kind == Kind::Text && SECRETS.iter().any(|secret| name.contains(secret)) {
             masked.push_str(line.get(at..value.range.start).unwrap_or_default());
             masked.push_str("'***'");

@@ -97,7 +97,7 @@ fn commands_show_what_there_is() {
         "\\d orders",
         ".schema @file.csv",
         "\\df upper",
-        "\\df avg",
+        "\\df stddev_pop",
         ".output",
         ".output @settings.csv",
         ".settings",
@@ -106,7 +106,7 @@ fn commands_show_what_there_is() {
     let columns = "name,type,null,watermark\nid,BIGINT,YES,\"\"\n";
     let expected = format!(
         "table\norders\n{columns}price,DOUBLE,YES,\"\"\n{columns}tip,DOUBLE,YES,\"\"\n\
-         function,kind\nupper,function\nfunction,kind\navg,aggregate\n"
+         function,kind\nupper,function\nfunction,kind\nstddev_pop,aggregate\n"
     );
     assert_eq!(session.read("out.csv"), expected);
     assert!(session.read("settings.csv").starts_with("key,value,origin\n"));
