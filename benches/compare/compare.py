@@ -24,7 +24,6 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 QUERIES = HERE.parent.parent / "tools" / "flumen" / "src" / "tpch"
 NUMBERS = [1, 3, 6, 12, 18]
-TABLES = ["region", "nation", "supplier", "part", "partsupp", "customer", "orders", "lineitem"]
 ENGINES = ["duckdb", "polars", "datafusion", "flumen"]
 GOAL = 1.05
 
@@ -67,17 +66,15 @@ class Worker:
         self.process.wait(60)
 
 
-def text(number, engine, data):
-    sql = (QUERIES / f"q{number}.sql").read_text()
-    if engine != "flumen":
-        return sql
-    # Flumen names files where the others know tables: table names stand alone on their lines in the texts.
-    lines = []
-    for line in sql.splitlines():
-        name = line.strip().rstrip(",")
-        path = str(data / f"{name}.parquet").replace("'", "''")
-        lines.append(line.replace(name, f"'{path}' AS {name}") if name in TABLES else line)
-    return "\n".join(lines)
+def texts_over_files(flumen, data):
+    """The queries by number, with files where the others know tables."""
+    command = [flumen, "bench", "tpch", "--dir", data, "--print"]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    return {int(name.removeprefix("q")): text for name, text in map(json.loads, lines)}
+
+
+def text(number, engine, arguments):
+    return arguments.texts[number] if engine == "flumen" else (QUERIES / f"q{number}.sql").read_text()
 
 
 def same(left, right):
@@ -111,7 +108,7 @@ def session(threads, arguments, data):
         order = workers if round_number < 0 else workers[turn:] + workers[:turn]
         for number in arguments.queries:
             for worker in order:
-                answer = worker.run(text(number, worker.engine, data))
+                answer = worker.run(text(number, worker.engine, arguments))
                 rows = expected.setdefault(number, answer["rows"])
                 if not rows:
                     wrong.append(f"q{number}: no rows, nothing is compared")
@@ -188,6 +185,7 @@ def main():
     arguments.queries = [int(query) for query in arguments.queries.split(",")]
     arguments.engines = arguments.engines.split(",")
     data = prepare(arguments)
+    arguments.texts = texts_over_files(arguments.flumen, data) if "flumen" in arguments.engines else {}
     wrong, missed, raw = [], [], []
     for threads in map(int, arguments.threads.split(",")):
         versions, times, differences = session(threads, arguments, data)

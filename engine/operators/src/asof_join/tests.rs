@@ -148,7 +148,7 @@ fn of_equally_near_rows_the_last_is_taken() {
 
 #[test]
 fn without_room_the_sides_are_spilled() {
-    let (build, probe) = (build_rows(4000, 5, 1), probe_rows(3000, 5, 12_000, 2));
+    let (build, probe) = (build_rows(20_000, 5, 1), probe_rows(16_000, 5, 60_000, 2));
     let payload = payload(true, false, false, true);
     let run = |limit: usize| {
         let memory = Limited::new(limit);
@@ -169,8 +169,8 @@ fn without_room_the_sides_are_spilled() {
         memory.peak.load(std::sync::atomic::Ordering::Relaxed)
     };
     let peak = run(usize::MAX);
-    assert!(peak > 600_000, "{peak} B are enough without spilling");
-    run(450_000);
+    assert!(peak > 2_400_000, "{peak} B are enough without spilling");
+    run(2_000_000);
 }
 
 #[test]

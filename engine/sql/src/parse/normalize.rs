@@ -210,6 +210,8 @@ fn file_stem(path: &str) -> Option<String> {
 
 /// Longest name that an expression gets from its own text.
 const TEXT_NAME_MAX: usize = 96;
+/// What is written more than that, for marks that are shorter when they are shown.
+const MARKS_MAX: usize = 64;
 
 fn name_items(select: &mut Select) {
     let mut used = UsedNames::default();
@@ -273,7 +275,7 @@ pub(super) fn text_name(expr: &Expr) -> String {
     impl Write for Cut {
         fn write_str(&mut self, text: &str) -> std::fmt::Result {
             for c in text.chars() {
-                if self.0.len() >= TEXT_NAME_MAX {
+                if self.0.len() >= TEXT_NAME_MAX + MARKS_MAX {
                     return Err(std::fmt::Error);
                 }
                 self.0.push(c);
@@ -287,12 +289,16 @@ pub(super) fn text_name(expr: &Expr) -> String {
         first = left;
     }
     let mut cut = Cut(String::new());
-    let written = write!(cut, "{first}")
-        .and_then(|()| rest.into_iter().rev().try_for_each(|(op, right)| write!(cut, " {op} {right}")));
-    if written.is_err() {
-        cut.0.push_str("...");
+    // Marks that stand for syntax are longer than what they stand for.
+    let is_cut = write!(cut, "{first}")
+        .and_then(|()| rest.into_iter().rev().try_for_each(|(op, right)| write!(cut, " {op} {right}")))
+        .is_err();
+    let mut name = token_forms::shown(cut.0);
+    if is_cut || name.len() > TEXT_NAME_MAX {
+        name.truncate(name.floor_char_boundary(TEXT_NAME_MAX));
+        name.push_str("...");
     }
-    token_forms::shown(cut.0)
+    name
 }
 
 /// `GROUP BY ()` is one group, also of no rows; beside other keys it adds nothing.

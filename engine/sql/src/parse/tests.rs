@@ -350,8 +350,8 @@ fn a_long_chain_is_called_as_it_was_written() {
     assert_eq!(name("SELECT a + b FROM t"), "a + b");
     // So is a frame that leaves rows out.
     for call in [
-        "sum(a) OVER (ORDER BY c ROWS BETWEEN 1 PRECEDING AND CURRENT ROW EXCLUDE TIES)",
-        "first_value(a) OVER (ORDER BY (c + 1) ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING EXCLUDE GROUP) + 1",
+        "sum(a) OVER (PARTITION BY b ORDER BY c ROWS BETWEEN 1 PRECEDING AND CURRENT ROW EXCLUDE TIES)",
+        "first_value(a) OVER (ORDER BY (c) ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING EXCLUDE GROUP) + 1",
     ] {
         assert_eq!(name(&format!("SELECT {call} FROM t")), call);
     }
